@@ -1,0 +1,155 @@
+//! One row: all that is known about one domain.
+
+use crate::reason::Reason;
+use crate::syntax::{Policy, PolicyError};
+use crate::time::UnixTime;
+use std::sync::Arc;
+
+/// A policy as it was fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredPolicy {
+    /// The id that the STS record showed when the policy was fetched.
+    pub id: Box<str>,
+    /// The body as served: a TLS report wants it unchanged (RFC 8460 section 4.4).
+    pub body: Arc<[u8]>,
+    /// The body, understood.
+    pub policy: Policy,
+    /// When it was fetched. Its life runs from here (RFC 8461 section 3.2).
+    pub fetched_at: UnixTime,
+}
+
+impl StoredPolicy {
+    /// A policy that was fetched now.
+    pub fn new(id: &str, body: &[u8], fetched_at: UnixTime) -> Result<Self, PolicyError> {
+        Ok(Self { id: id.into(), body: body.into(), policy: Policy::parse(body)?, fetched_at })
+    }
+
+    /// The last second in which the policy applies.
+    pub fn expires_at(&self) -> UnixTime {
+        self.fetched_at.plus(self.policy.max_age())
+    }
+
+    /// Whether the policy applies: an age of exactly max_age is still valid (RFC 8461 section 5.1). A fetch that
+    /// seems to lie in the future tells of a clock that was set back, which must not cost the policy.
+    pub fn is_unexpired(&self, now: UnixTime) -> bool {
+        now <= self.expires_at()
+    }
+}
+
+/// The last look at the STS record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// When DNS was asked.
+    pub at: UnixTime,
+    /// Until when its answer counts.
+    pub until: UnixTime,
+    /// What it amounted to.
+    pub reason: Reason,
+}
+
+impl Check {
+    /// The longest time for which any check counts, in seconds.
+    pub const LONGEST: u64 = 3_600;
+
+    /// Whether the answer still counts. A check from the future, or one that reaches further than any may, was
+    /// written under a wrong clock.
+    pub fn is_current(&self, now: UnixTime) -> bool {
+        self.at <= now && now < self.until && self.until <= self.at.plus(Self::LONGEST)
+    }
+}
+
+/// A fetch that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The id for which the policy was to be fetched.
+    pub id: Box<str>,
+    /// When it failed.
+    pub at: UnixTime,
+    /// How it failed.
+    pub reason: Reason,
+}
+
+/// All that is known about one domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The last good policy, expired or not.
+    pub policy: Option<Arc<StoredPolicy>>,
+    /// The last check.
+    pub check: Check,
+    /// When the policy is to be fetched again whatever DNS says.
+    pub refresh_at: UnixTime,
+    /// The most recent failures, the newest last, at most [`Row::MAX_FAILURES`].
+    pub failures: Vec<Failure>,
+}
+
+impl Row {
+    /// More failures than back-off ever looks at.
+    pub const MAX_FAILURES: usize = 8;
+
+    /// Adds a failure and forgets the oldest of too many.
+    pub fn add_failure(&mut self, failure: Failure) {
+        self.failures.retain(|known| known.id != failure.id);
+        self.failures.push(failure);
+        let surplus = self.failures.len().saturating_sub(Self::MAX_FAILURES);
+        self.failures.drain(..surplus);
+    }
+
+    /// The failures as one column: a line `id time code` each.
+    pub(super) fn failures_to_text(&self) -> String {
+        let lines =
+            self.failures.iter().map(|failure| format!("{} {} {}\n", failure.id, failure.at, failure.reason as i32));
+        lines.collect()
+    }
+
+    /// Reads the column back; a line that makes no sense is no failure.
+    pub(super) fn failures_from_text(text: &str) -> Vec<Failure> {
+        let failure = |line: &str| {
+            let mut words = line.split(' ');
+            let id = words.next()?.into();
+            let at = UnixTime(words.next()?.parse().ok()?);
+            let reason = Reason::from_code(words.next()?.parse().ok()?)?;
+            Some(Failure { id, at, reason })
+        };
+        text.lines().filter_map(failure).take(Self::MAX_FAILURES).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row() -> Row {
+        let check = Check { at: UnixTime(100), until: UnixTime(160), reason: Reason::NoRecord };
+        Row { policy: None, check, refresh_at: UnixTime(0), failures: Vec::new() }
+    }
+
+    #[test]
+    fn a_check_counts_from_when_it_was_made_until_it_ends() {
+        let check = row().check;
+        assert!(!check.is_current(UnixTime(99)), "the clock was set back");
+        assert!(check.is_current(UnixTime(100)) && check.is_current(UnixTime(159)));
+        assert!(!check.is_current(UnixTime(160)));
+        let endless = Check { until: UnixTime(1_000_000), ..check };
+        assert!(!endless.is_current(UnixTime(101)), "no check reaches so far");
+    }
+
+    #[test]
+    fn failures_survive_their_column_and_stay_few() {
+        let mut row = row();
+        for n in 0..20 {
+            row.add_failure(Failure { id: format!("id{n}").into(), at: UnixTime(n), reason: Reason::PolicyHostStatus });
+        }
+        row.add_failure(Failure { id: "id19".into(), at: UnixTime(50), reason: Reason::PolicyInvalid });
+        assert_eq!(row.failures.len(), Row::MAX_FAILURES);
+        assert_eq!(Row::failures_from_text(&row.failures_to_text()), row.failures);
+        assert_eq!(Row::failures_from_text("x\ny z 1\n\nid 5 99999\nid 5 39 rest\n").len(), 1);
+    }
+
+    #[test]
+    fn a_policy_lives_to_the_last_second_of_its_max_age() {
+        let body = b"version: STSv1\nmode: none\nmax_age: 10\n";
+        let policy = StoredPolicy::new("a1", body, UnixTime(100)).unwrap();
+        assert!(policy.is_unexpired(UnixTime(110)) && !policy.is_unexpired(UnixTime(111)));
+        assert!(policy.is_unexpired(UnixTime(0)), "a clock that was set back");
+    }
+}

@@ -1,0 +1,283 @@
+//! The persistent cache: one SQLite file, shared by processes, usable in any state that it may be found in.
+//!
+//! A rollback journal, not WAL: a WAL file cannot be read on a full or read-only disk, and a truncated -shm file kills
+//! the host with SIGBUS (figures in doc/cache.md). SQLite itself never waits for a lock: that would hold up the host's
+//! fork(); we wait outside, against the deadline.
+
+mod open;
+mod schema;
+
+use super::row::{Check, Row, StoredPolicy};
+use crate::reason::Reason;
+use crate::syntax::{Mode, PolicyDomain};
+use crate::sys::files;
+use crate::sys::fork::{self, ForkSafe};
+use crate::sys::log::{Level, Sink};
+use crate::time::{Clock, Deadline, SystemClock, UnixTime};
+use open::Opened;
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The longest wait for another program that holds the database.
+const BUSY_LIMIT: Duration = Duration::from_millis(1500);
+const BUSY_PAUSE: Duration = Duration::from_millis(2);
+
+/// The database file of one context.
+#[derive(Debug)]
+pub struct Database {
+    path: PathBuf,
+    max_rows: u64,
+    opened: ForkSafe<Option<Opened>>,
+}
+
+/// Why an operation on the database did not come about.
+enum Trouble {
+    /// Another program holds a lock.
+    Busy,
+    /// The file is not a database, or is damaged.
+    Damaged(String),
+    /// All else, in a sentence.
+    Other(String),
+}
+
+impl From<rusqlite::Error> for Trouble {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged(error.to_string()),
+            _ => Self::Other(error.to_string()),
+        }
+    }
+}
+
+impl Database {
+    pub fn new(path: PathBuf, max_rows: u64) -> Self {
+        Self { path, max_rows, opened: ForkSafe::new(None) }
+    }
+
+    pub fn read(&self, domain: &PolicyDomain, deadline: Deadline, log: &dyn Sink) -> Result<Option<Row>, String> {
+        let normal = self.run(deadline, log, |connection| Ok(select(connection, domain)?));
+        match normal {
+            Ok(row) => Ok(row),
+            // Before anything counts as not cached, the file is read as it lies there.
+            Err(problem) => match open::read_immutable(&self.path, |connection| select(connection, domain)) {
+                Ok(row) => {
+                    log.line(Level::Warning, &format!("{problem}; the cache is read without locks"));
+                    Ok(row)
+                }
+                Err(_) => Err(problem),
+            },
+        }
+    }
+
+    pub fn store_policy(
+        &self,
+        domain: &PolicyDomain,
+        row: &Row,
+        now: UnixTime,
+        deadline: Deadline,
+        log: &dyn Sink,
+    ) -> Result<(), String> {
+        let is_kept = self.write(deadline, log, |transaction| {
+            upsert_policy(transaction, domain, row)?;
+            schema::make_room(transaction, self.max_rows, now)?;
+            schema::has_row(transaction, domain.as_str())
+        })?;
+        if is_kept { Ok(()) } else { Err(self.full()) }
+    }
+
+    pub fn store_check(
+        &self,
+        domain: &PolicyDomain,
+        row: &Row,
+        now: UnixTime,
+        deadline: Deadline,
+        log: &dyn Sink,
+    ) -> Result<(), String> {
+        self.write(deadline, log, |transaction| {
+            upsert_check(transaction, domain, row)?;
+            schema::make_room(transaction, self.max_rows, now)
+        })
+    }
+
+    pub fn close(&self) {
+        let opened = self.opened.with(Option::take).flatten();
+        if let Some(opened) = opened {
+            self.opened.with(|_| opened.dispose());
+        }
+    }
+
+    fn full(&self) -> String {
+        format!(
+            "cache {}: full with {} enforced policies that have not expired; raise cache_entries",
+            self.path.display(),
+            self.max_rows
+        )
+    }
+
+    fn write<T>(
+        &self,
+        deadline: Deadline,
+        log: &dyn Sink,
+        work: impl Fn(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, String> {
+        self.run(deadline, log, |connection| {
+            let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+            let value = work(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        })
+    }
+
+    /// Runs one short piece of work on the open database. A lock of another program is waited for outside of all
+    /// guards; a damaged file is moved aside, once, and the work is done on a new one.
+    fn run<T>(
+        &self,
+        deadline: Deadline,
+        log: &dyn Sink,
+        work: impl Fn(&Connection) -> Result<T, Trouble>,
+    ) -> Result<T, String> {
+        let began = Instant::now();
+        let mut has_moved = false;
+        loop {
+            let outcome = self.opened.with(|opened| {
+                let connection = open::ensure(opened, &self.path)?;
+                work(connection)
+            });
+            match outcome {
+                None => return Err(self.say("not usable in a process that was forked in the middle of a call")),
+                Some(Ok(value)) => return Ok(value),
+                Some(Err(Trouble::Busy)) => {
+                    if began.elapsed() >= BUSY_LIMIT || deadline.has_passed() {
+                        return Err(self.say("another program holds it locked"));
+                    }
+                    std::thread::sleep(BUSY_PAUSE.min(deadline.remaining()));
+                }
+                Some(Err(Trouble::Damaged(problem))) if !has_moved => {
+                    has_moved = true;
+                    self.move_aside(&problem, log)?;
+                }
+                Some(Err(Trouble::Damaged(problem) | Trouble::Other(problem))) => return Err(self.say(&problem)),
+            }
+        }
+    }
+
+    fn move_aside(&self, problem: &str, log: &dyn Sink) -> Result<(), String> {
+        let stamp = SystemClock.now().0;
+        let moved = self.opened.with(|opened| {
+            let is_ours = opened.take().is_none_or(|opened| {
+                let is_same = opened.is_file_at(&self.path);
+                opened.dispose();
+                is_same
+            });
+            // Another process may have moved the damaged file and begun a new one.
+            is_ours.then(|| files::move_aside(&self.path, stamp))
+        });
+        match moved.flatten() {
+            None => Ok(()),
+            Some(Ok(aside)) => {
+                let line = self.say(&format!("is damaged ({problem}); it is kept as {}", aside.display()));
+                log.line(Level::Error, &format!("{line}, remembered policies are lost"));
+                Ok(())
+            }
+            Some(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Some(Err(error)) => Err(self.say(&format!("is damaged ({problem}) and cannot be moved aside: {error}"))),
+        }
+    }
+
+    fn say(&self, problem: &str) -> String {
+        if problem.starts_with("cache ") {
+            problem.to_owned()
+        } else {
+            format!("cache {}: {problem}", self.path.display())
+        }
+    }
+}
+
+fn select(connection: &Connection, domain: &PolicyDomain) -> rusqlite::Result<Option<Row>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, body, fetched_at, checked_at, checked_until, check_reason, refresh_at, failures
+         FROM domain WHERE name = ?1",
+    )?;
+    let found = statement.query_row(params![domain.as_str()], |columns| {
+        let id: Option<String> = columns.get(0)?;
+        let body: Option<Vec<u8>> = columns.get(1)?;
+        let fetched_at: Option<i64> = columns.get(2)?;
+        let stored = match (id, body, fetched_at) {
+            // A body that does not parse is damage that SQLite cannot see: the policy is fetched again.
+            (Some(id), Some(body), Some(at)) => StoredPolicy::new(&id, &body, UnixTime(at)).ok(),
+            _ => None,
+        };
+        let reason: i64 = columns.get(5)?;
+        let check = Check {
+            at: UnixTime(columns.get(3)?),
+            until: UnixTime(columns.get(4)?),
+            reason: Reason::from_code(reason).unwrap_or(Reason::NoRecord),
+        };
+        let failures: String = columns.get(7)?;
+        Ok(Row {
+            policy: stored.map(Arc::new),
+            check,
+            refresh_at: UnixTime(columns.get(6)?),
+            failures: Row::failures_from_text(&failures),
+        })
+    });
+    found.optional()
+}
+
+fn upsert_policy(transaction: &Transaction<'_>, domain: &PolicyDomain, row: &Row) -> rusqlite::Result<()> {
+    let Some(stored) = &row.policy else { return upsert_check(transaction, domain, row) };
+    let mode = match stored.policy.mode() {
+        Mode::None => 0,
+        Mode::Testing => 1,
+        Mode::Enforce => 2,
+    };
+    transaction
+        .prepare_cached(
+            "INSERT INTO domain (name, id, body, fetched_at, expires_at, mode,
+                                 checked_at, checked_until, check_reason, refresh_at, failures)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+             ON CONFLICT (name) DO UPDATE SET
+                 id = excluded.id, body = excluded.body, fetched_at = excluded.fetched_at,
+                 expires_at = excluded.expires_at, mode = excluded.mode, checked_at = excluded.checked_at,
+                 checked_until = excluded.checked_until, check_reason = excluded.check_reason,
+                 refresh_at = excluded.refresh_at, failures = excluded.failures",
+        )?
+        .execute(params![
+            domain.as_str(),
+            &*stored.id,
+            &*stored.body,
+            stored.fetched_at.0,
+            stored.expires_at().0,
+            mode,
+            row.check.at.0,
+            row.check.until.0,
+            row.check.reason as i32,
+            row.refresh_at.0,
+            row.failures_to_text(),
+        ])?;
+    Ok(())
+}
+
+/// Leaves the policy alone: another process may have stored a newer one since this one read the row.
+fn upsert_check(transaction: &Transaction<'_>, domain: &PolicyDomain, row: &Row) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO domain (name, checked_at, checked_until, check_reason, refresh_at, failures)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT (name) DO UPDATE SET
+                 checked_at = excluded.checked_at, checked_until = excluded.checked_until,
+                 check_reason = excluded.check_reason, refresh_at = excluded.refresh_at, failures = excluded.failures",
+        )?
+        .execute(params![
+            domain.as_str(),
+            row.check.at.0,
+            row.check.until.0,
+            row.check.reason as i32,
+            row.refresh_at.0,
+            row.failures_to_text(),
+        ])?;
+    Ok(())
+}

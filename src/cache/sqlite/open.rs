@@ -1,0 +1,101 @@
+//! Opens the database file: normally, or as it lies there when that is all that can be done.
+
+use super::{Trouble, fork, schema};
+use crate::sys::files;
+use rusqlite::{Connection, OpenFlags};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
+
+/// An open database and what tells whether it may still be used.
+#[derive(Debug)]
+pub struct Opened {
+    connection: Connection,
+    generation: u64,
+    identity: (u64, u64),
+}
+
+impl Opened {
+    /// Whether the file at `path` is the one that is open.
+    pub fn is_file_at(&self, path: &Path) -> bool {
+        identity(path) == Some(self.identity)
+    }
+
+    /// Closes the connection, unless it belongs to the process that forked this one: closing it here would undo what
+    /// the parent still relies on, so that the child lets it lie.
+    pub fn dispose(self) {
+        if self.generation == fork::generation() {
+            drop(self.connection);
+        } else {
+            std::mem::forget(self.connection);
+        }
+    }
+}
+
+/// The connection to the file that lies at `path` now, opened by this process.
+pub fn ensure<'a>(opened: &'a mut Option<Opened>, path: &Path) -> Result<&'a Connection, Trouble> {
+    let is_usable = |opened: &Opened| opened.generation == fork::generation() && opened.is_file_at(path);
+    if !opened.as_ref().is_some_and(is_usable) {
+        if let Some(stale) = opened.take() {
+            stale.dispose();
+        }
+        *opened = Some(open(path)?);
+    }
+    opened.as_ref().map(|opened| &opened.connection).ok_or_else(|| Trouble::Other("is not open".to_owned()))
+}
+
+/// Runs one query on the file without locks and without its journal, for when nothing else works.
+pub fn read_immutable<T>(path: &Path, query: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<T, String> {
+    // The same conditions hold as for normal use: no link, no directory that others may write to.
+    files::prepare(path)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let guard = fork::ForkSafe::new(());
+    let outcome = guard.with(|()| {
+        let connection = Connection::open_with_flags(uri(path), flags).map_err(|error| error.to_string())?;
+        query(&connection).map_err(|error| error.to_string())
+    });
+    outcome.unwrap_or_else(|| Err("not usable in this process".to_owned()))
+}
+
+fn open(path: &Path) -> Result<Opened, Trouble> {
+    files::prepare(path).map_err(Trouble::Other)?;
+    let identity = identity(path).ok_or_else(|| Trouble::Other("was removed".to_owned()))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(Duration::ZERO)?;
+    schema::check(&connection)?;
+    // TRUNCATE keeps the journal file, which saves creating and deleting it with every write. FULL waits for the
+    // disk: a policy that was learnt is the memory that an attacker cannot forge, so that it outlives a power cut.
+    connection.pragma_update_and_check(None, "journal_mode", "TRUNCATE", |_| Ok(()))?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.set_prepared_statement_cache_capacity(16);
+    Ok(Opened { connection, generation: fork::generation(), identity })
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
+}
+
+/// A file URI with every byte escaped that SQLite would read as something else.
+fn uri(path: &Path) -> String {
+    let mut uri = "file:".to_owned();
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'/' | b'-' | b'_' | b'.' | b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => uri.push(char::from(*byte)),
+            other => uri.push_str(&format!("%{other:02x}")),
+        }
+    }
+    uri.push_str("?mode=ro&immutable=1");
+    uri
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_cannot_smuggle_parameters_into_the_uri() {
+        assert_eq!(uri(Path::new("/a b?c=1#%/d.db")), "file:/a%20b%3fc%3d1%23%25/d.db?mode=ro&immutable=1");
+    }
+}

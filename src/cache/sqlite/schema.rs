@@ -1,0 +1,102 @@
+//! The tables, their version, and what goes when there are too many rows.
+
+use super::Trouble;
+use crate::time::UnixTime;
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+
+/// Marks a file as ours: "STS1" in ASCII.
+const APPLICATION_ID: i64 = 0x5354_5331;
+/// Counts changes of the tables. A file with a higher one belongs to a newer libmtasts and is left alone.
+const VERSION: i64 = 1;
+
+const TABLES: &str = "
+    CREATE TABLE domain (
+        name          TEXT NOT NULL PRIMARY KEY,
+        id            TEXT,
+        body          BLOB,
+        fetched_at    INTEGER,
+        expires_at    INTEGER,
+        mode          INTEGER,
+        checked_at    INTEGER NOT NULL,
+        checked_until INTEGER NOT NULL,
+        check_reason  INTEGER NOT NULL,
+        refresh_at    INTEGER NOT NULL,
+        failures      TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX domain_without_policy ON domain (checked_until) WHERE body IS NULL;
+    CREATE INDEX domain_with_policy ON domain (expires_at) WHERE body IS NOT NULL;
+    CREATE TABLE size (row_count INTEGER NOT NULL);
+    INSERT INTO size VALUES (0);
+    CREATE TRIGGER domain_added AFTER INSERT ON domain BEGIN UPDATE size SET row_count = row_count + 1; END;
+    CREATE TRIGGER domain_removed AFTER DELETE ON domain BEGIN UPDATE size SET row_count = row_count - 1; END;
+";
+
+/// Creates the tables in an empty file; refuses a file that is not ours or too new.
+pub fn check(connection: &Connection) -> Result<(), Trouble> {
+    if is_current(connection)? {
+        return Ok(());
+    }
+    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+    // Another process may have been faster.
+    if is_current(&transaction)? {
+        return Ok(());
+    }
+    transaction.execute_batch(TABLES)?;
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+fn is_current(connection: &Connection) -> Result<bool, Trouble> {
+    let number = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let (application, version) = (number("application_id")?, number("user_version")?);
+    if application == APPLICATION_ID && version == VERSION {
+        return Ok(true);
+    }
+    if application == APPLICATION_ID && version > VERSION {
+        return Err(Trouble::Other(format!(
+            "was written by a newer libmtasts (version {version}, this one knows {VERSION}) and is left alone"
+        )));
+    }
+    let is_empty: bool = connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))?;
+    if application == 0 && version == 0 && is_empty {
+        return Ok(false);
+    }
+    Err(Trouble::Other("is a database of another program and is left alone".to_owned()))
+}
+
+/// Whether the domain still has its row.
+pub fn has_row(transaction: &Transaction<'_>, name: &str) -> rusqlite::Result<bool> {
+    transaction.query_row("SELECT count(*) FROM domain WHERE name = ?1", params![name], |row| row.get::<_, bool>(0))
+}
+
+/// Deletes about a hundredth of the rows when there are more than `max_rows`, in this order: rows without a policy,
+/// long expired policies, policies that are not enforced. Made-up domains therefore never push out an enforced
+/// policy; when nothing else is left, the newest rows go, which is what the caller has just written.
+pub fn make_room(transaction: &Transaction<'_>, max_rows: u64, now: UnixTime) -> rusqlite::Result<()> {
+    let max_rows = i64::try_from(max_rows).unwrap_or(i64::MAX);
+    let count: i64 = transaction.query_row("SELECT row_count FROM size", [], |row| row.get(0))?;
+    let mut surplus = count.saturating_sub(max_rows);
+    if surplus <= 0 {
+        return Ok(());
+    }
+    let batch = surplus.max(max_rows.checked_div(100).unwrap_or(0));
+    for (order, limit) in [
+        ("body IS NULL ORDER BY checked_until", batch),
+        ("body IS NOT NULL AND expires_at < ?1 ORDER BY expires_at", batch),
+        ("body IS NOT NULL AND mode < 2 ORDER BY expires_at", surplus),
+        ("body IS NOT NULL ORDER BY fetched_at DESC", surplus),
+    ] {
+        if surplus <= 0 {
+            break;
+        }
+        // ?1 is mentioned in every statement so that all take the same parameters.
+        let sql = format!(
+            "DELETE FROM domain WHERE name IN (SELECT name FROM domain WHERE ?1 = ?1 AND {order} LIMIT {limit})"
+        );
+        let deleted = transaction.execute(&sql, params![now.0])?;
+        surplus = surplus.saturating_sub(i64::try_from(deleted).unwrap_or(i64::MAX));
+    }
+    Ok(())
+}

@@ -1,0 +1,226 @@
+//! `mtasts_context`.
+
+use super::guard::{bytes, guarded, object, out, slice};
+use super::policy::mtasts_policy;
+use super::status::{Failure, MTASTS_INVALID_ARGUMENT, MTASTS_INVALID_CONFIG, MTASTS_OK, c_text};
+use crate::context::{Context, Level};
+use crate::discovery::Effort;
+use std::ffi::{OsStr, c_char, c_int, c_uint, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Duration;
+
+/// Use the cache only: no DNS, no HTTPS.
+pub const MTASTS_CACHE_ONLY: c_uint = 1;
+/// Ask DNS and fetch the policy now, even if nothing is due. What is cached stays in force when that fails.
+pub const MTASTS_REFRESH: c_uint = 2;
+
+/// One configured instance. Any thread may use it, several at once, and so may forked children.
+pub struct mtasts_context {
+    pub(super) context: Context,
+}
+
+/// A function that takes log lines: `user` as it was given, `level` as syslog numbers it (3 error, 4 warning,
+/// 5 notice, 7 debug), `line` NUL-terminated without a line end, valid during the call. It is called from the thread
+/// whose call it concerns, without any lock held.
+pub type mtasts_log_function = Option<unsafe extern "C" fn(user: *mut c_void, level: c_int, line: *const c_char)>;
+
+/// Makes a context. Opens no file but the configuration, and asks nobody.
+///
+/// config_path: path of the configuration, NUL-terminated. NULL: the file that the environment variable MTASTS_CONFIG
+/// names (not in a setuid process), else `/etc/mtasts.toml` if it exists, else the defaults.
+/// context: takes the new context, which `mtasts_context_free` frees; set to NULL on failure. Not NULL.
+///
+/// Returns MTASTS_OK, MTASTS_NULL_ARGUMENT, MTASTS_INVALID_CONFIG (`mtasts_last_error` names file, line and key) or
+/// MTASTS_INTERNAL. Any thread; reads one small file.
+///
+/// # Safety
+/// The pointers must be as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_context_new(config_path: *const c_char, context: *mut *mut mtasts_context) -> c_int {
+    guarded(|| {
+        let context = out(context, "context")?;
+        let path = if config_path.is_null() { None } else { Some(bytes(config_path, "config_path")?) };
+        let made = Context::new(path.map(|path| Path::new(OsStr::from_bytes(path))))
+            .map_err(|fault| Failure::new(MTASTS_INVALID_CONFIG, fault.to_string()))?;
+        *context = Box::into_raw(Box::new(mtasts_context { context: made }));
+        Ok(MTASTS_OK)
+    })
+}
+
+/// Frees a context and closes what it holds. Policies and decisions made with it stay valid.
+///
+/// context: a context that no thread uses any more, or NULL. Any thread; may wait for milliseconds.
+///
+/// # Safety
+/// The pointer must be as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_context_free(context: *mut mtasts_context) {
+    guarded(|| {
+        if !context.is_null() {
+            // SAFETY: made by `mtasts_context_new`, and nobody else has it any more, as the caller promises.
+            drop(unsafe { Box::from_raw(context) });
+        }
+        Ok(MTASTS_OK)
+    });
+}
+
+/// Sets one key of the configuration; it acts on later calls.
+///
+/// context: not NULL.
+/// key: the name of a key as in `mtasts.toml`, NUL-terminated.
+/// value: its value as text, NUL-terminated: numbers in decimal, `true` or `false`, lists with commas between.
+///
+/// Returns MTASTS_OK, MTASTS_NULL_ARGUMENT, MTASTS_INVALID_CONFIG (unknown key or impossible value; nothing has
+/// changed) or MTASTS_INTERNAL. Any thread; does not block.
+///
+/// # Safety
+/// The pointers must be as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_context_set(
+    context: *mut mtasts_context,
+    key: *const c_char,
+    value: *const c_char,
+) -> c_int {
+    guarded(|| {
+        let context = object(context.cast_const(), "context")?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let key = text(bytes(key, "key")?);
+        let value = text(bytes(value, "value")?);
+        context.context.set(&key, &value).map_err(|fault| Failure::new(MTASTS_INVALID_CONFIG, fault.to_string()))?;
+        Ok(MTASTS_OK)
+    })
+}
+
+/// Sends the log lines of a context to a function. Without one a context is silent.
+///
+/// context: not NULL.
+/// function: takes the lines; see `mtasts_log_function`. NULL: silence again.
+/// user: handed to the function unchanged; may be NULL; must be valid until the function is replaced and no call is
+/// under way, or the context is freed. Threads that use the context call the function at the same time.
+///
+/// Returns MTASTS_OK, MTASTS_NULL_ARGUMENT or MTASTS_INTERNAL. Any thread; does not block.
+///
+/// # Safety
+/// The pointers must be as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_context_set_log(
+    context: *mut mtasts_context,
+    function: mtasts_log_function,
+    user: *mut c_void,
+) -> c_int {
+    guarded(|| {
+        let context = object(context.cast_const(), "context")?;
+        let user = HostPointer(user);
+        context.context.set_log(function.map(|function| -> crate::context::LogFunction {
+            Box::new(move |level: Level, line: &str| {
+                let line = c_text(line);
+                // SAFETY: the caller promises a function of this type and a pointer that suits it.
+                unsafe { function(user.get(), level as c_int, line.as_ptr()) }
+            })
+        }));
+        Ok(MTASTS_OK)
+    })
+}
+
+/// A pointer that only the host's function looks behind.
+struct HostPointer(*mut c_void);
+// SAFETY: the library never dereferences it; the header tells that any thread may hand it to the host's function.
+unsafe impl Send for HostPointer {}
+// SAFETY: as above.
+unsafe impl Sync for HostPointer {}
+
+impl HostPointer {
+    fn get(&self) -> *mut c_void {
+        self.0
+    }
+}
+
+/// Finds the policy that applies to a domain now (RFC 8461 sections 3 and 5.1).
+///
+/// context: not NULL.
+/// domain: the recipient's domain or that of the next hop, NUL-terminated, in any case, A-labels or UTF-8 U-labels,
+/// with or without a final dot. A text that cannot be a domain, an IP address included, has no policy; the reason
+/// says so.
+/// flags: 0, MTASTS_CACHE_ONLY or MTASTS_REFRESH.
+/// timeout_ms: the longest that the call may take, in milliseconds, whatever it waits for; 0: `deadline_seconds` of
+/// the configuration.
+/// policy: takes a policy object on MTASTS_OK, also when there is no policy (mode none) or nothing is known (mode
+/// unknown); `mtasts_policy_free` frees it. Set to NULL on failure. Not NULL.
+///
+/// Returns MTASTS_OK, MTASTS_NULL_ARGUMENT, MTASTS_INVALID_ARGUMENT (unknown flag, both flags, negative timeout) or
+/// MTASTS_INTERNAL. Network trouble is no failure but a reason in the policy object. Any thread. May block until the
+/// deadline; an answer from the cache whose check is not due does not block.
+///
+/// # Safety
+/// The pointers must be as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_query(
+    context: *mut mtasts_context,
+    domain: *const c_char,
+    flags: c_uint,
+    timeout_ms: c_int,
+    policy: *mut *mut mtasts_policy,
+) -> c_int {
+    guarded(|| {
+        let policy = out(policy, "policy")?;
+        let context = &object(context.cast_const(), "context")?.context;
+        let domain = bytes(domain, "domain")?;
+        let answer = context.query(domain, effort(flags)?, timeout(timeout_ms)?);
+        *policy = mtasts_policy::boxed(answer, context.settings().dane_wins);
+        Ok(MTASTS_OK)
+    })
+}
+
+/// Does what `mtasts_query` does, for a message whose MX hosts are known.
+///
+/// context, domain, flags, timeout_ms, policy, result, threads, blocking: as for `mtasts_query`.
+/// mx_hosts: the names from the MX records, each NUL-terminated; may be NULL if count is 0.
+/// count: their number.
+///
+/// # Safety
+/// The pointers must be as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_query_for(
+    context: *mut mtasts_context,
+    domain: *const c_char,
+    mx_hosts: *const *const c_char,
+    count: usize,
+    flags: c_uint,
+    timeout_ms: c_int,
+    policy: *mut *mut mtasts_policy,
+) -> c_int {
+    guarded(|| {
+        let policy = out(policy, "policy")?;
+        let context = &object(context.cast_const(), "context")?.context;
+        let domain = bytes(domain, "domain")?;
+        let hosts: Result<Vec<&[u8]>, Failure> =
+            slice(mx_hosts, count, "mx_hosts")?.iter().map(|host| bytes(*host, "mx_hosts[i]")).collect();
+        let answer = context.query_for(domain, &hosts?, effort(flags)?, timeout(timeout_ms)?);
+        *policy = mtasts_policy::boxed(answer, context.settings().dane_wins);
+        Ok(MTASTS_OK)
+    })
+}
+
+fn effort(flags: c_uint) -> Result<Effort, Failure> {
+    match flags {
+        0 => Ok(Effort::default()),
+        MTASTS_CACHE_ONLY => Ok(Effort { cache_only: true, refresh: false }),
+        MTASTS_REFRESH => Ok(Effort { cache_only: false, refresh: true }),
+        other => Err(Failure::new(
+            MTASTS_INVALID_ARGUMENT,
+            format!("argument `flags` is {other:#x}, want 0, MTASTS_CACHE_ONLY or MTASTS_REFRESH"),
+        )),
+    }
+}
+
+fn timeout(milliseconds: c_int) -> Result<Option<Duration>, Failure> {
+    match u64::try_from(milliseconds) {
+        Ok(0) => Ok(None),
+        Ok(milliseconds) => Ok(Some(Duration::from_millis(milliseconds))),
+        Err(_) => Err(Failure::new(
+            MTASTS_INVALID_ARGUMENT,
+            format!("argument `timeout_ms` is {milliseconds}, want 0 or a positive number"),
+        )),
+    }
+}

@@ -1,0 +1,171 @@
+//! The one-liner on the process's default context, matching, version.
+
+use super::guard::{bytes, guarded_value, pure};
+use super::status::{Failure, MTASTS_BUFFER_TOO_SMALL, MTASTS_INVALID_CONFIG, c_text};
+use crate::context::Context;
+use crate::discovery::{Answer, Effort};
+use crate::syntax::{Mode, MxHost, MxPattern};
+use crate::sys::fork::ForkSafe;
+use once_cell::race::OnceBox;
+use std::ffi::{c_char, c_int};
+use std::sync::Arc;
+
+/// No policy applies, or one of mode none: MTA-STS sets no constraint.
+pub const MTASTS_MODE_NONE: c_int = 0;
+/// Deliver as without a policy; failures may be reported.
+pub const MTASTS_MODE_TESTING: c_int = 1;
+/// Deliver only to listed hosts over verified TLS.
+pub const MTASTS_MODE_ENFORCE: c_int = 2;
+/// Nothing is known, and the configuration says `on_dns_error = "defer"`: keep the message.
+pub const MTASTS_MODE_UNKNOWN: c_int = 3;
+
+/// A buffer of this size takes the mx patterns of any policy.
+pub const MTASTS_PATTERNS_SIZE: usize = 65537;
+
+/// Major version of the header.
+pub const MTASTS_VERSION_MAJOR: c_int = 0;
+/// Minor version of the header.
+pub const MTASTS_VERSION_MINOR: c_int = 1;
+/// Patch version of the header.
+pub const MTASTS_VERSION_PATCH: c_int = 0;
+
+pub(super) fn mode_code(answer: &Answer) -> c_int {
+    match answer.mode() {
+        _ if answer.is_unknown => MTASTS_MODE_UNKNOWN,
+        Mode::None => MTASTS_MODE_NONE,
+        Mode::Testing => MTASTS_MODE_TESTING,
+        Mode::Enforce => MTASTS_MODE_ENFORCE,
+    }
+}
+
+/// The default context. The box is published by a race and never waits, so that no forked child can find it half made.
+static DEFAULT: OnceBox<ForkSafe<Option<Arc<Context>>>> = OnceBox::new();
+
+fn default_holder() -> &'static ForkSafe<Option<Arc<Context>>> {
+    DEFAULT.get_or_init(|| Box::new(ForkSafe::new(None)))
+}
+
+fn default_context() -> Result<Arc<Context>, Failure> {
+    if let Some(context) = default_holder().with(|context| context.clone()).flatten() {
+        return Ok(context);
+    }
+    let made = Context::new(None).map_err(|fault| Failure::new(MTASTS_INVALID_CONFIG, fault.to_string()))?;
+    let made = Arc::new(made);
+    let kept = default_holder().with(|context| Arc::clone(context.get_or_insert_with(|| Arc::clone(&made))));
+    Ok(kept.unwrap_or(made))
+}
+
+/// Tells which version of the library is loaded, as "MAJOR.MINOR.PATCH".
+///
+/// Returns static text, never NULL. Any thread; does not block.
+#[unsafe(no_mangle)]
+pub extern "C" fn mtasts_version() -> *const c_char {
+    const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");
+    VERSION.as_ptr().cast()
+}
+
+/// Looks up the policy of a domain on the process's default context (RFC 8461 sections 3 and 5.1).
+///
+/// The default context is made by the first call, from `/etc/mtasts.toml` if that exists; `mtasts_cleanup` closes it.
+///
+/// domain: the recipient's domain or that of the next hop, NUL-terminated, in any case, A-labels or UTF-8 U-labels,
+/// with or without a final dot. A text that cannot be a domain, an IP address included, has no policy.
+/// buf: takes the mx patterns of the policy, joined by ":" and NUL-terminated; empty where no policy applies. May be
+/// NULL if len is 0: then only the mode is told.
+/// len: size of buf in bytes; MTASTS_PATTERNS_SIZE is always enough.
+///
+/// Returns MTASTS_MODE_NONE, MTASTS_MODE_TESTING, MTASTS_MODE_ENFORCE or MTASTS_MODE_UNKNOWN, or a negative status:
+/// -MTASTS_NULL_ARGUMENT, -MTASTS_INVALID_CONFIG, -MTASTS_BUFFER_TOO_SMALL (buf then holds ""), -MTASTS_INTERNAL. Take a
+/// negative result as "keep the message". Network trouble is no failure: what is cached stays in force.
+///
+/// Any thread. May block up to `deadline_seconds` of the configuration; a cached answer does not block.
+///
+/// # Safety
+/// The pointers must be as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_lookup(domain: *const c_char, buf: *mut c_char, len: usize) -> c_int {
+    guarded_value(|| {
+        let mut buffer = TextBuffer::new(buf, len)?;
+        let domain = bytes(domain, "domain")?;
+        let answer = default_context()?.query(domain, Effort::default(), None);
+        let patterns: Vec<&str> =
+            answer.policy.iter().flat_map(|stored| stored.policy.mx()).map(MxPattern::as_str).collect();
+        if len > 0 {
+            buffer.put(&patterns.join(":"))?;
+        }
+        Ok(mode_code(&answer))
+    })
+}
+
+/// Tells whether a list of mx patterns covers an MX host (RFC 8461 section 4.1).
+///
+/// patterns: as `mtasts_lookup` gives them: patterns joined by ":", NUL-terminated, in any case. What is not a
+/// pattern covers nothing.
+/// mx_host: the name from the MX record, not the target of a CNAME, NUL-terminated; in any case, with or without a
+/// final dot. What is not a host name is not covered.
+///
+/// Returns 1 if one of the patterns covers the host, 0 if none does, or -MTASTS_NULL_ARGUMENT or -MTASTS_INTERNAL.
+/// Compare with 1, so that a failure never reads as a match. Any thread; does not block.
+///
+/// # Safety
+/// The pointers must be as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_match_mx(patterns: *const c_char, mx_host: *const c_char) -> c_int {
+    guarded_value(|| {
+        let patterns = bytes(patterns, "patterns")?;
+        let Ok(host) = MxHost::parse(bytes(mx_host, "mx_host")?) else { return Ok(0) };
+        let mut patterns = patterns.split(|&byte| byte == b':').filter_map(|text| MxPattern::parse(text).ok());
+        Ok(c_int::from(patterns.any(|pattern| pattern.matches(&host))))
+    })
+}
+
+/// Closes what the default context of `mtasts_lookup` holds: its database and its memory.
+///
+/// A later `mtasts_lookup` reads the configuration again and opens anew. Any thread, also while others are looking up:
+/// they end on what they have. May wait for milliseconds.
+#[unsafe(no_mangle)]
+pub extern "C" fn mtasts_cleanup() {
+    let _thread = crate::sys::thread::CallGuard::enter();
+    pure((), || {
+        let context = DEFAULT.get().and_then(|holder| holder.with(Option::take).flatten());
+        if let Some(context) = context {
+            context.close();
+        }
+    });
+}
+
+/// A caller's buffer for text: empty at first, then the whole text or an error.
+pub(super) struct TextBuffer<'a>(&'a mut [u8]);
+
+impl TextBuffer<'_> {
+    pub(super) fn new(buf: *mut c_char, len: usize) -> Result<Self, Failure> {
+        if len == 0 {
+            return Ok(Self(&mut []));
+        }
+        if buf.is_null() {
+            return Err(Failure::null("buf"));
+        }
+        // SAFETY: not NULL; that `len` bytes may be written there during the call is the caller's promise. The first
+        // is written before the slice is made; the others are only written, never read.
+        let bytes = unsafe {
+            buf.write_bytes(0, len.min(1));
+            std::slice::from_raw_parts_mut(buf.cast::<u8>(), len)
+        };
+        Ok(Self(bytes))
+    }
+
+    pub(super) fn put(&mut self, text: &str) -> Result<(), Failure> {
+        let text = c_text(text);
+        let bytes = text.as_bytes_with_nul();
+        match self.0.get_mut(..bytes.len()) {
+            Some(place) => {
+                place.copy_from_slice(bytes);
+                Ok(())
+            }
+            None => Err(Failure::new(
+                MTASTS_BUFFER_TOO_SMALL,
+                format!("the buffer has {} bytes, the text and its NUL need {}", self.0.len(), bytes.len()),
+            )),
+        }
+    }
+}

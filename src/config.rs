@@ -1,0 +1,442 @@
+//! Settings: `/etc/mtasts.toml`, and the same keys one by one through the C API and the command line.
+//!
+//! A configuration is read as far as it can be: [`Settings::load`] returns what is good in it together with every
+//! fault. Whether a fault stops the caller is the caller's decision; an unknown key is a fault, since a misspelt key
+//! is a wish that nobody keeps.
+
+use crate::sys::privilege;
+use std::fmt;
+use std::fs;
+use std::io::{ErrorKind, Read};
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use toml::de::{DeTable, DeValue};
+
+/// Where the configuration lies unless the caller or `MTASTS_CONFIG` names another file.
+pub const DEFAULT_PATH: &str = "/etc/mtasts.toml";
+/// A configuration is small; what is larger is some other file.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+const DNS_PORT: u16 = 53;
+
+/// What to do when no answer can be had: let the mail go as if there were no policy, or hold it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnTrouble {
+    /// Deliver as if the domain had no policy.
+    Proceed,
+    /// Hold the mail for a later try.
+    Defer,
+}
+
+/// Every setting, with its default from [`Settings::default`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `cache`: the file that remembers policies.
+    pub cache: PathBuf,
+    /// `cache_entries`: rows that the file may hold.
+    pub cache_entries: u64,
+    /// `memory_entries`: domains that one process remembers in front of the file.
+    pub memory_entries: usize,
+    /// `deadline_seconds`: the longest that one call may take, whatever it waits for.
+    pub deadline: Duration,
+    /// `timeout_seconds`: the longest that one HTTPS fetch may take.
+    pub timeout: Duration,
+    /// `dns_timeout_seconds`: the longest that one DNS lookup may take.
+    pub dns_timeout: Duration,
+    /// `nameservers`: the resolvers to ask; empty for those of resolv.conf.
+    pub nameservers: Vec<SocketAddr>,
+    /// `https_port`: the port of policy hosts; other than 443 in tests only.
+    pub https_port: u16,
+    /// `ca_file`: trusted roots in PEM; none for the system's.
+    pub ca_file: Option<PathBuf>,
+    /// `on_dns_error`: what a domain without a cached policy gets when DNS does not answer.
+    pub on_dns_error: OnTrouble,
+    /// `on_config_error`: what Exim is told when the configuration has a fault.
+    pub on_config_error: OnTrouble,
+    /// `dane_wins`: a usable TLSA set frees an MX host from being listed in an enforced policy.
+    pub dane_wins: bool,
+    /// `allow_private_addresses`: policy hosts may have loopback, private, link-local and multicast addresses.
+    pub allow_private_addresses: bool,
+    /// `syslog`: the Exim face writes warnings to the system log.
+    pub syslog: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            cache: PathBuf::from("/var/lib/mtasts/cache.db"),
+            cache_entries: 1_000_000,
+            memory_entries: 100_000,
+            deadline: Duration::from_secs(45),
+            timeout: Duration::from_secs(30),
+            dns_timeout: Duration::from_secs(10),
+            nameservers: Vec::new(),
+            https_port: 443,
+            ca_file: None,
+            on_dns_error: OnTrouble::Proceed,
+            on_config_error: OnTrouble::Proceed,
+            dane_wins: false,
+            allow_private_addresses: false,
+            syslog: true,
+        }
+    }
+}
+
+/// One fault of a configuration: where it stands, and what would be right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The file, unless the key came through the API.
+    pub path: Option<PathBuf>,
+    /// The line in the file, counted from 1.
+    pub line: Option<usize>,
+    /// What is wrong and what would be right; names the key.
+    pub problem: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(path) = &self.path {
+            write!(f, "{}: ", path.display())?;
+        }
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+        f.write_str(&self.problem)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Settings {
+    /// Reads a configuration file; without a path the one that `MTASTS_CONFIG` names, else [`DEFAULT_PATH`] if it
+    /// exists. What is good takes effect, every fault is returned.
+    pub fn load(path: Option<&Path>) -> (Self, Vec<ConfigError>) {
+        let from_environment = || privilege::trusted_env("MTASTS_CONFIG").map(PathBuf::from);
+        let named = path.map(Path::to_owned).or_else(from_environment);
+        let may_be_absent = named.is_none();
+        let path = named.unwrap_or_else(|| PathBuf::from(DEFAULT_PATH));
+        match read_file(&path) {
+            Ok(text) => Self::parse(&text, &path),
+            Err(ReadFault::NotFound(_)) if may_be_absent => (Self::default(), Vec::new()),
+            Err(ReadFault::NotFound(problem) | ReadFault::Other(problem)) => {
+                (Self::default(), vec![ConfigError { path: Some(path), line: None, problem }])
+            }
+        }
+    }
+
+    /// Reads the text of a configuration; `path` is for messages only.
+    pub fn parse(text: &str, path: &Path) -> (Self, Vec<ConfigError>) {
+        let mut settings = Self::default();
+        let mut faults = Vec::new();
+        let mut add_fault = |at: Option<usize>, problem: String| {
+            let line = at.map(|at| line_of(text, at));
+            faults.push(ConfigError { path: Some(path.to_owned()), line, problem });
+        };
+        let (table, errors) = DeTable::parse_recoverable(text);
+        for error in errors {
+            add_fault(error.span().map(|span| span.start), format!("not TOML: {}", error.message()));
+        }
+        for (key, value) in table.get_ref() {
+            if let Err(problem) = settings.apply(key.get_ref(), &Value::from_toml(value.get_ref())) {
+                add_fault(Some(key.span().start), problem);
+            }
+        }
+        faults.sort_by_key(|fault| fault.line);
+        (settings, faults)
+    }
+
+    /// Sets one key from text: a number in decimal, `true` or `false`, a list with commas or blanks between.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
+        self.apply(key, &Value::Typed(value.trim().to_owned())).map_err(|problem| ConfigError {
+            path: None,
+            line: None,
+            problem,
+        })
+    }
+
+    fn apply(&mut self, key: &str, value: &Value) -> Result<(), String> {
+        let outcome = match key {
+            "cache" => value.path().map(|path| self.cache = path),
+            "cache_entries" => value.number(1, 1_000_000_000).map(|rows| self.cache_entries = rows),
+            "memory_entries" => value
+                .number(0, 1_000_000_000)
+                .map(|entries| self.memory_entries = usize::try_from(entries).unwrap_or(usize::MAX)),
+            "deadline_seconds" => value.seconds(3_600).map(|limit| self.deadline = limit),
+            "timeout_seconds" => value.seconds(3_600).map(|limit| self.timeout = limit),
+            "dns_timeout_seconds" => value.seconds(3_600).map(|limit| self.dns_timeout = limit),
+            "nameservers" => value.nameservers().map(|servers| self.nameservers = servers),
+            "https_port" => {
+                value.number(1, 65_535).map(|port| self.https_port = u16::try_from(port).unwrap_or(u16::MAX))
+            }
+            "ca_file" => value.path().map(|path| self.ca_file = Some(path)),
+            "on_dns_error" => value.on_trouble().map(|choice| self.on_dns_error = choice),
+            "on_config_error" => value.on_trouble().map(|choice| self.on_config_error = choice),
+            "dane_wins" => value.boolean().map(|choice| self.dane_wins = choice),
+            "allow_private_addresses" => value.boolean().map(|choice| self.allow_private_addresses = choice),
+            "syslog" => value.boolean().map(|choice| self.syslog = choice),
+            _ => return Err(format!("key `{}` is not known, want one of {}", key.escape_default(), KEYS.join(", "))),
+        };
+        outcome.map_err(|wanted| format!("key `{key}`: {value}, want {wanted}"))
+    }
+}
+
+/// Every key, in the order of the manual.
+pub const KEYS: &[&str] = &[
+    "cache",
+    "cache_entries",
+    "memory_entries",
+    "deadline_seconds",
+    "timeout_seconds",
+    "dns_timeout_seconds",
+    "nameservers",
+    "https_port",
+    "ca_file",
+    "on_dns_error",
+    "on_config_error",
+    "dane_wins",
+    "allow_private_addresses",
+    "syslog",
+];
+
+/// A value on its way to its key. A conversion that fails returns what would have been right.
+enum Value {
+    Text(String),
+    Integer(Option<i64>),
+    Boolean(bool),
+    List(Vec<Value>),
+    /// From the API, where every value comes as text.
+    Typed(String),
+    /// A TOML type that no key takes.
+    Other(&'static str),
+}
+
+impl Value {
+    fn from_toml(value: &DeValue<'_>) -> Self {
+        match value {
+            DeValue::String(text) => Self::Text(text.clone().into_owned()),
+            DeValue::Integer(digits) => Self::Integer(i64::from_str_radix(digits.as_str(), digits.radix()).ok()),
+            DeValue::Boolean(choice) => Self::Boolean(*choice),
+            DeValue::Array(items) => Self::List(items.iter().map(|item| Self::from_toml(item.get_ref())).collect()),
+            DeValue::Float(_) => Self::Other("a float"),
+            DeValue::Datetime(_) => Self::Other("a date"),
+            DeValue::Table(_) => Self::Other("a table"),
+        }
+    }
+
+    fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) | Self::Typed(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    fn path(&self) -> Result<PathBuf, String> {
+        let absolute = self.text().map(Path::new).filter(|path| path.is_absolute() && path.file_name().is_some());
+        let has_nul = self.text().is_some_and(|text| text.contains('\0'));
+        absolute.filter(|_| !has_nul).map(Path::to_owned).ok_or_else(|| "the absolute path of a file".to_owned())
+    }
+
+    fn number(&self, least: u64, most: u64) -> Result<u64, String> {
+        let number = match self {
+            Self::Integer(number) => number.and_then(|number| u64::try_from(number).ok()),
+            Self::Typed(text) => text.parse().ok(),
+            _ => None,
+        };
+        number
+            .filter(|number| (least..=most).contains(number))
+            .ok_or_else(|| format!("a whole number from {least} to {most}"))
+    }
+
+    fn seconds(&self, most: u64) -> Result<Duration, String> {
+        self.number(1, most).map(Duration::from_secs).map_err(|wanted| format!("{wanted} (seconds)"))
+    }
+
+    fn boolean(&self) -> Result<bool, String> {
+        match self {
+            Self::Boolean(choice) => Ok(*choice),
+            Self::Typed(text) if text == "true" => Ok(true),
+            Self::Typed(text) if text == "false" => Ok(false),
+            _ => Err("true or false".to_owned()),
+        }
+    }
+
+    fn on_trouble(&self) -> Result<OnTrouble, String> {
+        match self.text() {
+            Some("proceed") => Ok(OnTrouble::Proceed),
+            Some("defer") => Ok(OnTrouble::Defer),
+            _ => Err("\"proceed\" or \"defer\"".to_owned()),
+        }
+    }
+
+    fn nameservers(&self) -> Result<Vec<SocketAddr>, String> {
+        let wanted = "a list of addresses, each `IP`, `IPv4:PORT` or `[IPv6]:PORT`";
+        let items: Option<Vec<&str>> = match self {
+            Self::List(items) => items.iter().map(Self::text).collect(),
+            Self::Typed(text) => {
+                Some(text.split([',', ' ', '\t']).map(str::trim).filter(|item| !item.is_empty()).collect())
+            }
+            Self::Text(text) => Some(vec![text]),
+            _ => None,
+        };
+        let address = |item: &str| match item.parse::<SocketAddr>() {
+            Ok(address) => Some(address),
+            Err(_) => {
+                let bare = item.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(item);
+                bare.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, DNS_PORT))
+            }
+        };
+        items.and_then(|items| items.into_iter().map(address).collect()).ok_or_else(|| wanted.to_owned())
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "\"{}\"", text.escape_default()),
+            Self::Typed(text) => write!(f, "`{}`", text.escape_default()),
+            Self::Integer(Some(number)) => write!(f, "{number}"),
+            Self::Integer(None) => f.write_str("a number that is too large"),
+            Self::Boolean(choice) => write!(f, "{choice}"),
+            Self::List(items) => {
+                f.write_str("[")?;
+                for (at, item) in items.iter().enumerate() {
+                    write!(f, "{}{item}", if at == 0 { "" } else { ", " })?;
+                }
+                f.write_str("]")
+            }
+            Self::Other(kind) => f.write_str(kind),
+        }
+    }
+}
+
+enum ReadFault {
+    NotFound(String),
+    Other(String),
+}
+
+fn read_file(path: &Path) -> Result<String, ReadFault> {
+    let trouble = |error: std::io::Error| {
+        let problem = format!("cannot be read: {error}");
+        if error.kind() == ErrorKind::NotFound { ReadFault::NotFound(problem) } else { ReadFault::Other(problem) }
+    };
+    // A FIFO would block a plain open; its kind is checked on the open file, so that nothing can be swapped between.
+    let mut options = fs::OpenOptions::new();
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK | libc::O_NOCTTY);
+    let file = options.read(true).open(path).map_err(trouble)?;
+    let facts = file.metadata().map_err(trouble)?;
+    if !facts.is_file() {
+        return Err(ReadFault::Other("is not a regular file".to_owned()));
+    }
+    if facts.len() > MAX_FILE_BYTES {
+        return Err(ReadFault::Other(format!("has {} bytes, want at most {MAX_FILE_BYTES}", facts.len())));
+    }
+    // Exim reads this as root: nobody else may have a hand in what root then does.
+    if privilege::is_root() && (facts.uid() != 0 || facts.mode() & 0o022 != 0) {
+        return Err(ReadFault::Other(format!(
+            "belongs to uid {} with mode {:04o}; read by root it must belong to root and be writable by its owner only",
+            facts.uid(),
+            facts.mode() & 0o7777
+        )));
+    }
+    let mut text = String::new();
+    file.take(MAX_FILE_BYTES).read_to_string(&mut text).map_err(trouble)?;
+    Ok(text)
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    let before = text.as_bytes().get(..at).unwrap_or(text.as_bytes());
+    before.iter().filter(|&&byte| byte == b'\n').count().saturating_add(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> (Settings, Vec<String>) {
+        let (settings, faults) = Settings::parse(text, Path::new("/etc/mtasts.toml"));
+        (settings, faults.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn every_key_takes_effect_from_the_file_and_from_text() {
+        let text = r#"
+            cache = "/x/c.db"
+            cache_entries = 7
+            memory_entries = 0
+            deadline_seconds = 1
+            timeout_seconds = 2
+            dns_timeout_seconds = 3
+            nameservers = ["192.0.2.1", "192.0.2.1:5353", "2001:db8::1", "[2001:db8::1]:5353"]
+            https_port = 8443
+            ca_file = "/x/ca.pem"
+            on_dns_error = "defer"
+            on_config_error = "defer"
+            dane_wins = true
+            allow_private_addresses = true
+            syslog = false
+        "#;
+        let (from_file, faults) = parse(text);
+        assert_eq!(faults, Vec::<String>::new());
+        let mut from_text = Settings::default();
+        for line in text.lines().filter_map(|line| line.split_once('=')) {
+            let value = line.1.replace(['"', '[', ']'], "").replace("2001:db8::1:", "[2001:db8::1]:");
+            from_text.set(line.0.trim(), &value).unwrap();
+        }
+        assert_eq!(from_file, from_text);
+        assert_eq!(from_file.nameservers.len(), 4);
+        assert_eq!(from_file.nameservers[0].port(), 53);
+        assert_eq!(text.lines().filter(|line| line.contains('=')).count(), KEYS.len());
+    }
+
+    #[test]
+    fn a_fault_names_file_line_key_and_what_would_be_right() {
+        let (settings, faults) = parse("dane_wins = true\n\ntimeout_second = 3\nhttps_port = \"x\"\n");
+        assert!(settings.dane_wins, "what is good takes effect");
+        assert!(
+            faults[0].starts_with("/etc/mtasts.toml: line 3: key `timeout_second` is not known, want one of cache")
+        );
+        assert_eq!(faults[1], "/etc/mtasts.toml: line 4: key `https_port`: \"x\", want a whole number from 1 to 65535");
+    }
+
+    #[test]
+    fn wrong_types_and_impossible_values_are_faults() {
+        for text in [
+            "cache = 1",
+            "cache = \"relative\"",
+            "cache = \"/\"",
+            "cache_entries = 0",
+            "deadline_seconds = -1",
+            "deadline_seconds = 0",
+            "deadline_seconds = 1.5",
+            "deadline_seconds = 99999999999999999999",
+            "nameservers = [\"resolver.example\"]",
+            "nameservers = [1]",
+            "https_port = 65536",
+            "on_dns_error = \"ignore\"",
+            "syslog = \"true\"",
+            "dane_wins = 1",
+            "[cache]\npath = 1",
+            "syslog",
+            "syslog = true\nsyslog = true",
+            "syslog = \"",
+        ] {
+            assert_ne!(parse(text).1, Vec::<String>::new(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_follows_a_broken_line_still_takes_effect() {
+        let (settings, faults) = parse("dane_wins = = yes\non_config_error = \"defer\"\n");
+        assert_eq!(settings.on_config_error, OnTrouble::Defer);
+        assert!(faults[0].contains("line 1"), "{faults:?}");
+    }
+
+    #[test]
+    fn a_file_that_is_missing_only_matters_when_it_was_named() {
+        let (_, faults) = Settings::load(Some(Path::new("/nonexistent/mtasts.toml")));
+        assert!(faults[0].to_string().starts_with("/nonexistent/mtasts.toml: cannot be read"), "{faults:?}");
+        let (_, faults) = Settings::load(Some(Path::new("/dev/zero")));
+        assert!(faults[0].to_string().ends_with("is not a regular file"), "{faults:?}");
+    }
+}

@@ -1,0 +1,196 @@
+//! DNS lookups: TXT records of one name, addresses of one host.
+//!
+//! Each lookup has a resolver and a current-thread runtime of its own, so that no thread and no socket outlives it.
+//! Nothing is cached here: what may be remembered, and for how long, is decided by the caller. The hosts file and
+//! search domains are never used. Implements RFC 8461 section 3.1 as far as the network is concerned.
+
+use crate::config::Settings;
+use crate::time::Deadline;
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::{Resolver, system_conf};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+/// One try at one server takes no longer, so that a silent one leaves time for others.
+const LONGEST_TRY: Duration = Duration::from_secs(3);
+/// Tries after the first.
+const RETRIES: usize = 2;
+
+/// What DNS says about a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer<T> {
+    /// There are records; they may be remembered for `ttl` seconds.
+    Found {
+        /// The records, in the order of the answer.
+        records: Vec<T>,
+        /// The smallest TTL of the answer in seconds.
+        ttl: u32,
+    },
+    /// There are none, or the name does not exist.
+    Absent {
+        /// How long that may be remembered, in seconds; none without a SOA record.
+        ttl: Option<u32>,
+    },
+    /// Nothing is known: no answer in time, or a server that could not answer. The text says which.
+    Failed(String),
+}
+
+/// Asks for the TXT records of a name. The character-strings of each are joined with nothing between
+/// (RFC 8461 section 3.1).
+pub fn txt(settings: &Settings, name: &str, deadline: Deadline) -> Answer<Vec<u8>> {
+    let pick = |data: &RData| match data {
+        RData::TXT(txt) => Some(txt.txt_data.concat()),
+        _ => None,
+    };
+    let lookup = |resolver: Asker, name: Name| async move { resolver.lookup(name, RecordType::TXT).await };
+    match run(settings, name, deadline, lookup) {
+        Ok(outcome) => answer(outcome, pick),
+        Err(problem) => Answer::Failed(problem),
+    }
+}
+
+/// Asks for the IPv4 and IPv6 addresses of a host, both at once. They come interleaved, so that the loss of one
+/// family costs one try.
+pub fn addresses(settings: &Settings, host: &str, deadline: Deadline) -> Answer<IpAddr> {
+    let pick = |data: &RData| match data {
+        RData::A(address) => Some(IpAddr::from(address.0)),
+        RData::AAAA(address) => Some(IpAddr::from(address.0)),
+        _ => None,
+    };
+    let lookup = |resolver: Asker, name: Name| async move {
+        tokio::join!(resolver.lookup(name.clone(), RecordType::A), resolver.lookup(name, RecordType::AAAA))
+    };
+    match run(settings, host, deadline, lookup) {
+        Ok((v4, v6)) => merge(answer(v4, pick), answer(v6, pick)),
+        Err(problem) => Answer::Failed(problem),
+    }
+}
+
+type Asker = Resolver<TokioRuntimeProvider>;
+type Outcome = Result<hickory_resolver::lookup::Lookup, NetError>;
+
+fn run<T, F: Future<Output = T>>(
+    settings: &Settings,
+    name: &str,
+    deadline: Deadline,
+    lookup: impl FnOnce(Asker, Name) -> F,
+) -> Result<T, String> {
+    let deadline = deadline.at_most(settings.dns_timeout);
+    let mut name = Name::from_ascii(name).map_err(|error| format!("{name}: not a DNS name: {error}"))?;
+    name.set_fqdn(true);
+    let servers = name_servers(&settings.nameservers);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .map_err(|error| format!("{name} no socket to ask with: {error}"))?;
+    let shown = name.to_string();
+    runtime.block_on(async {
+        let resolver =
+            Resolver::builder_with_config(ResolverConfig::from_name_servers(servers), TokioRuntimeProvider::default())
+                .with_options(options(deadline))
+                .build()
+                .map_err(|error| format!("{shown} no resolver: {error}"))?;
+        tokio::time::timeout(deadline.remaining(), lookup(resolver, name))
+            .await
+            .map_err(|_| format!("{shown} no answer from DNS in time"))
+    })
+}
+
+/// The resolvers to ask: those of the configuration, else those of resolv.conf, else one on this machine as
+/// resolv.conf(5) has it.
+fn name_servers(configured: &[SocketAddr]) -> Vec<NameServerConfig> {
+    if !configured.is_empty() {
+        return configured.iter().map(|address| name_server(*address)).collect();
+    }
+    match system_conf::read_system_conf() {
+        Ok((config, _)) => config.into_parts().2,
+        Err(_) => vec![name_server(SocketAddr::from((Ipv4Addr::LOCALHOST, 53)))],
+    }
+}
+
+fn name_server(address: SocketAddr) -> NameServerConfig {
+    let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
+    for connection in &mut connections {
+        connection.port = address.port();
+    }
+    NameServerConfig::new(address.ip(), true, connections)
+}
+
+fn options(deadline: Deadline) -> ResolverOpts {
+    let mut options = ResolverOpts::default();
+    options.use_hosts_file = ResolveHosts::Never;
+    options.cache_size = 0;
+    options.edns0 = true;
+    options.attempts = RETRIES;
+    // The tries share what there is, so that a lost datagram can still be repeated under a short deadline.
+    let tries = u32::try_from(RETRIES).unwrap_or(0).saturating_add(1);
+    let share = deadline.remaining().checked_div(tries).unwrap_or_default();
+    options.timeout = share.min(LONGEST_TRY);
+    options
+}
+
+fn answer<T>(outcome: Outcome, pick: impl Fn(&RData) -> Option<T>) -> Answer<T> {
+    match outcome {
+        Ok(lookup) => {
+            let records: Vec<T> = lookup.answers().iter().filter_map(|record| pick(&record.data)).collect();
+            let ttl = lookup.answers().iter().map(|record| record.ttl).min();
+            if records.is_empty() { Answer::Absent { ttl } } else { Answer::Found { records, ttl: ttl.unwrap_or(0) } }
+        }
+        Err(NetError::Dns(DnsError::NoRecordsFound(none))) => Answer::Absent { ttl: none.negative_ttl },
+        Err(NetError::Timeout) => Answer::Failed("no answer from DNS in time".to_owned()),
+        Err(NetError::Dns(DnsError::ResponseCode(code))) => Answer::Failed(format!("DNS answers {code}")),
+        Err(error) => Answer::Failed(format!("no answer from DNS: {error}")),
+    }
+}
+
+fn merge(v4: Answer<IpAddr>, v6: Answer<IpAddr>) -> Answer<IpAddr> {
+    use Answer::{Absent, Failed, Found};
+    match (v4, v6) {
+        (Found { records: v4, ttl: ttl4 }, Found { records: v6, ttl: ttl6 }) => {
+            Found { records: interleave(v4, v6), ttl: ttl4.min(ttl6) }
+        }
+        (found @ Found { .. }, _) | (_, found @ Found { .. }) => found,
+        (failed @ Failed(_), _) | (_, failed @ Failed(_)) => failed,
+        (Absent { ttl: ttl4 }, Absent { ttl: ttl6 }) => Absent { ttl: ttl4.into_iter().chain(ttl6).min() },
+    }
+}
+
+fn interleave<T>(first: Vec<T>, second: Vec<T>) -> Vec<T> {
+    let mut first = first.into_iter();
+    let mut second = second.into_iter();
+    let mut merged = Vec::new();
+    loop {
+        match (first.next(), second.next()) {
+            (None, None) => return merged,
+            (a, b) => merged.extend(a.into_iter().chain(b)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_are_interleaved_and_one_is_enough() {
+        let v4 = |n: u8| IpAddr::from([192, 0, 2, n]);
+        let v6 = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]);
+        let found = |records: Vec<IpAddr>, ttl| Answer::Found { records, ttl };
+        assert_eq!(merge(found(vec![v4(1), v4(2)], 60), found(vec![v6], 30)), found(vec![v4(1), v6, v4(2)], 30));
+        assert_eq!(merge(Answer::Failed(String::new()), found(vec![v6], 30)), found(vec![v6], 30));
+        let failed = Answer::Failed("x".to_owned());
+        assert_eq!(merge(Answer::Absent { ttl: None }, failed.clone()), failed);
+    }
+
+    #[test]
+    fn a_dead_resolver_fails_within_the_deadline() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let settings = Settings { nameservers: vec![socket.local_addr().unwrap()], ..Settings::default() };
+        let answer = txt(&settings, "_mta-sts.example.test", Deadline::after(Duration::from_millis(300)));
+        assert!(matches!(answer, Answer::Failed(_)), "{answer:?}");
+    }
+}

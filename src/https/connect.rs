@@ -1,0 +1,166 @@
+//! The connection under ureq: to one given address, then TLS by our one configuration.
+//!
+//! ureq's own pieces would start a thread to resolve a name and would build a TLS configuration for each agent.
+
+use crate::time::Deadline;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+use ureq::http::Uri;
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport};
+use ureq::{Error, Timeout};
+
+/// A resolver that has its answer already.
+#[derive(Debug)]
+pub struct Resolved(pub SocketAddr);
+
+impl Resolver for Resolved {
+    fn resolve(&self, _: &Uri, _: &ureq::config::Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
+        let mut addresses = self.empty();
+        addresses.push(self.0);
+        Ok(addresses)
+    }
+}
+
+/// A connector to one address. `deadline` bounds everything that happens on the connection.
+pub fn connector(
+    address: SocketAddr,
+    connect_timeout: Duration,
+    config: Arc<ClientConfig>,
+    deadline: Deadline,
+) -> impl Connector {
+    TlsConnector { address, connect_timeout, config, deadline }
+}
+
+#[derive(Debug)]
+struct TlsConnector {
+    address: SocketAddr,
+    connect_timeout: Duration,
+    config: Arc<ClientConfig>,
+    deadline: Deadline,
+}
+
+impl Connector for TlsConnector {
+    type Out = TlsTransport;
+
+    fn connect(&self, details: &ConnectionDetails<'_>, _: Option<()>) -> Result<Option<TlsTransport>, Error> {
+        let host = details.uri.host().unwrap_or_default();
+        let name = ServerName::try_from(host).map_err(|_| Error::BadUri(host.to_owned()))?.to_owned();
+        let limit = self.connect_timeout.min(self.deadline.remaining());
+        if limit.is_zero() {
+            return Err(Error::Timeout(Timeout::Connect));
+        }
+        let stream = TcpStream::connect_timeout(&self.address, limit).map_err(Error::Io)?;
+        stream.set_nodelay(true).map_err(Error::Io)?;
+        let socket = TimedSocket { stream, deadline: self.deadline };
+        let connection = ClientConnection::new(Arc::clone(&self.config), name).map_err(Error::Rustls)?;
+        let mut stream = StreamOwned::new(connection, socket);
+        stream.conn.complete_io(&mut stream.sock).map_err(Error::Io)?;
+        let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
+        Ok(Some(TlsTransport { stream, buffers }))
+    }
+}
+
+/// A socket whose reads and writes end at the deadline, also when signals interrupt them all the time.
+#[derive(Debug)]
+struct TimedSocket {
+    stream: TcpStream,
+    deadline: Deadline,
+}
+
+impl TimedSocket {
+    fn until_deadline<T>(
+        &mut self,
+        set_timeout: impl Fn(&TcpStream, Option<Duration>) -> io::Result<()>,
+        mut work: impl FnMut(&mut TcpStream) -> io::Result<T>,
+    ) -> io::Result<T> {
+        loop {
+            let remaining = self.deadline.remaining();
+            if remaining.is_zero() {
+                return Err(ErrorKind::TimedOut.into());
+            }
+            // The kernel counts in ticks: what rounds to zero would mean "for ever".
+            set_timeout(&self.stream, Some(remaining.max(Duration::from_millis(1))))?;
+            match work(&mut self.stream) {
+                Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+impl Read for TimedSocket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.until_deadline(TcpStream::set_read_timeout, |stream| stream.read(buffer))
+    }
+}
+
+impl Write for TimedSocket {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.until_deadline(TcpStream::set_write_timeout, |stream| stream.write(data))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct TlsTransport {
+    stream: StreamOwned<ClientConnection, TimedSocket>,
+    buffers: LazyBuffers,
+}
+
+impl Transport for TlsTransport {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), Error> {
+        let output = self.buffers.output().get(..amount).unwrap_or_default();
+        self.stream.write_all(output).and_then(|()| self.stream.flush()).map_err(Error::Io)
+    }
+
+    fn await_input(&mut self, _: NextTimeout) -> Result<bool, Error> {
+        // A connection that is cut without close_notify is an error here, never the end of a body (RFC 8446
+        // section 6.1).
+        let amount = self.stream.read(self.buffers.input_append_buf()).map_err(Error::Io)?;
+        self.buffers.input_appended(amount);
+        Ok(amount > 0)
+    }
+
+    fn is_open(&mut self) -> bool {
+        false // a connection serves one request
+    }
+
+    fn is_tls(&self) -> bool {
+        true
+    }
+}
+
+impl std::fmt::Debug for TlsTransport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TlsTransport").field("socket", &self.stream.sock).finish_non_exhaustive()
+    }
+}
+
+/// The TLS error inside an error of ureq, if that is what it is.
+pub fn tls_error(error: &Error) -> Option<&rustls::Error> {
+    match error {
+        Error::Rustls(error) => Some(error),
+        Error::Io(error) => error.get_ref().and_then(|inner| inner.downcast_ref()),
+        _ => None,
+    }
+}
+
+/// Whether an error of ureq says that time ran out.
+pub fn is_timeout(error: &Error) -> bool {
+    match error {
+        Error::Timeout(_) => true,
+        Error::Io(error) => error.kind() == ErrorKind::TimedOut,
+        _ => false,
+    }
+}

@@ -1,0 +1,169 @@
+//! The cache's directory and file: checked before use, created with an explicit mode and owner.
+//!
+//! An existing database is looked at by name only: opening and closing it beside SQLite in one process would drop
+//! SQLite's locks (POSIX record locks belong to the process, not to the descriptor).
+
+use crate::sys::privilege;
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The mode of every file of the cache, whatever the host's umask is.
+const FILE_MODE: u32 = 0o640;
+const WRITABLE_BY_OTHERS: u32 = 0o002;
+
+/// Sees to it that a usable file lies at `path`: checks the directory and the file, creates an empty file if there is
+/// none. The error is a sentence for the log that says what would be right.
+pub fn prepare(path: &Path) -> Result<(), String> {
+    let directory = match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return Err(format!("cache {}: not the name of a file", path.display())),
+    };
+    let owner = check_directory(directory)?;
+    match fs::symlink_metadata(path) {
+        Ok(found) => check_file(path, &found),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            create(path, &owner).map_err(|error| format!("cache {}: cannot be created: {error}", path.display()))
+        }
+        Err(error) => Err(format!("cache {}: {error}", path.display())),
+    }
+}
+
+/// Moves a damaged file out of the way under a new name beside it, which is returned. Nothing is deleted.
+pub fn move_aside(path: &Path, stamp: i64) -> io::Result<PathBuf> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".damaged-{stamp}-{}", std::process::id()));
+    let aside = PathBuf::from(name);
+    fs::rename(path, &aside)?;
+    // A journal left beside the new file would be played back into it.
+    let mut journal = path.as_os_str().to_owned();
+    journal.push("-journal");
+    let mut journal_aside = aside.as_os_str().to_owned();
+    journal_aside.push("-journal");
+    match fs::rename(journal, journal_aside) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(aside),
+    }
+}
+
+fn check_directory(directory: &Path) -> Result<Metadata, String> {
+    let shown = directory.display();
+    let found = match fs::metadata(directory) {
+        Ok(found) => found,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Err(format!(
+                "cache directory {shown}: does not exist; create it with `install -d -m 0750 -o USER -g GROUP {shown}` \
+                 for the user that delivers mail"
+            ));
+        }
+        Err(error) => return Err(format!("cache directory {shown}: {error}")),
+    };
+    if !found.is_dir() {
+        return Err(format!("cache directory {shown}: is not a directory"));
+    }
+    if found.mode() & WRITABLE_BY_OTHERS != 0 {
+        return Err(format!(
+            "cache directory {shown}: mode {:04o} lets others write, want 0750; mend it with `chmod 0750 {shown}`",
+            found.mode() & 0o7777
+        ));
+    }
+    Ok(found)
+}
+
+fn check_file(path: &Path, found: &Metadata) -> Result<(), String> {
+    let kind = found.file_type();
+    if kind.is_file() {
+        return Ok(());
+    }
+    let is = if kind.is_symlink() {
+        "a symbolic link"
+    } else if kind.is_dir() {
+        "a directory"
+    } else {
+        "a special file"
+    };
+    Err(format!("cache {}: is {is}, want a regular file", path.display()))
+}
+
+/// Creates the file under another name and closes it before it gets its own, so that no descriptor of it is ever
+/// closed beside SQLite.
+fn create(path: &Path, directory: &Metadata) -> io::Result<()> {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".new-{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed)));
+    let draft = PathBuf::from(name);
+    let outcome = write_empty(&draft, directory).and_then(|()| match fs::hard_link(&draft, path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()), // another process was faster
+        linked => linked,
+    });
+    let removed = fs::remove_file(&draft);
+    outcome.and(removed)
+}
+
+fn write_empty(path: &Path, directory: &Metadata) -> io::Result<()> {
+    let file: File = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(FILE_MODE)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
+        .open(path)?;
+    file.set_permissions(Permissions::from_mode(FILE_MODE))?;
+    if privilege::is_root() && directory.uid() != 0 {
+        // A host that runs as root must not leave a file that the mail user cannot write.
+        std::os::unix::fs::fchown(&file, Some(directory.uid()), Some(directory.gid()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_file_has_mode_0640_whatever_the_umask() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cache.db");
+        prepare(&path).unwrap();
+        prepare(&path).unwrap();
+        let found = fs::metadata(&path).unwrap();
+        assert_eq!(found.mode() & 0o7777, 0o640);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "no draft is left");
+    }
+
+    #[test]
+    fn a_place_that_is_not_safe_or_not_there_is_refused_with_a_remedy() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::create_dir(at("open")).unwrap();
+        fs::set_permissions(at("open"), Permissions::from_mode(0o777)).unwrap();
+        fs::create_dir(at("sub")).unwrap();
+        std::os::unix::fs::symlink(at("target"), at("link")).unwrap();
+        fs::write(at("file"), "").unwrap();
+        for (path, want) in [
+            (at("missing/cache.db"), "install -d -m 0750"),
+            (at("open/cache.db"), "chmod 0750"),
+            (at("sub"), "is a directory"),
+            (at("link"), "is a symbolic link"),
+            (at("file/cache.db"), "not a directory"),
+        ] {
+            let error = prepare(&path).unwrap_err();
+            assert!(error.to_lowercase().contains(want), "{error}");
+        }
+        std::os::unix::fs::symlink(at("sub"), at("parent")).unwrap();
+        prepare(&at("parent/cache.db")).unwrap();
+    }
+
+    #[test]
+    fn a_damaged_file_keeps_its_content_under_another_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cache.db");
+        fs::write(&path, "garbage").unwrap();
+        fs::write(directory.path().join("cache.db-journal"), "old").unwrap();
+        let aside = move_aside(&path, 17).unwrap();
+        assert_eq!(fs::read(&aside).unwrap(), b"garbage");
+        assert!(!path.exists() && !directory.path().join("cache.db-journal").exists());
+    }
+}

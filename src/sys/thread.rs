@@ -1,0 +1,90 @@
+//! The calling thread belongs to the host: a call leaves its errno and its cancellability as they were.
+
+use std::os::raw::c_int;
+
+/// Keeps the host's errno, and keeps `pthread_cancel` away while the guard lives.
+///
+/// A thread that is cancelled inside Rust frames takes the process down, so that cancellation waits until the call
+/// has ended.
+#[must_use]
+#[derive(Debug)]
+pub struct CallGuard {
+    errno: c_int,
+    cancel_state: c_int,
+}
+
+impl CallGuard {
+    /// Begins a call.
+    pub fn enter() -> Self {
+        let errno = errno();
+        Self { errno, cancel_state: disable_cancellation() }
+    }
+}
+
+impl Drop for CallGuard {
+    fn drop(&mut self) {
+        restore_cancellation(self.cancel_state);
+        set_errno(self.errno);
+    }
+}
+
+unsafe extern "C" {
+    fn pthread_setcancelstate(state: c_int, old_state: *mut c_int) -> c_int;
+}
+
+/// `PTHREAD_CANCEL_DISABLE` of glibc and musl; FreeBSD numbers it the same.
+const CANCEL_DISABLE: c_int = 1;
+
+fn disable_cancellation() -> c_int {
+    let mut old_state = 0;
+    // SAFETY: the function writes one int to the address it is given and touches the calling thread only.
+    unsafe { pthread_setcancelstate(CANCEL_DISABLE, &raw mut old_state) };
+    old_state
+}
+
+fn restore_cancellation(state: c_int) {
+    // SAFETY: as above; the old state is not wanted, for which the C libraries take a null pointer.
+    unsafe { pthread_setcancelstate(state, std::ptr::null_mut()) };
+}
+
+fn errno() -> c_int {
+    // SAFETY: the C library hands out the address of the calling thread's own errno.
+    unsafe { *errno_location() }
+}
+
+fn set_errno(value: c_int) {
+    // SAFETY: as above.
+    unsafe { *errno_location() = value };
+}
+
+#[cfg(any(target_os = "linux", target_os = "emscripten"))]
+fn errno_location() -> *mut c_int {
+    // SAFETY: takes nothing and returns the thread's errno address.
+    unsafe { libc::__errno_location() }
+}
+
+#[cfg(any(target_os = "freebsd", target_os = "macos", target_os = "dragonfly"))]
+fn errno_location() -> *mut c_int {
+    // SAFETY: takes nothing and returns the thread's errno address.
+    unsafe { libc::__error() }
+}
+
+#[cfg(any(target_os = "openbsd", target_os = "netbsd", target_os = "android"))]
+fn errno_location() -> *mut c_int {
+    // SAFETY: takes nothing and returns the thread's errno address.
+    unsafe { libc::__errno() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errno_survives_a_call() {
+        set_errno(libc::ENOTTY);
+        let guard = CallGuard::enter();
+        set_errno(libc::EIO);
+        drop(guard);
+        assert_eq!(errno(), libc::ENOTTY);
+    }
+}
