@@ -1,0 +1,129 @@
+//! The command line, and the settings that it changes.
+
+use crate::Stop;
+use clap::{Args, Parser, Subcommand};
+use mtasts::context::{Context, Level};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Asks about the MTA-STS policies (RFC 8461) of mail domains.
+#[derive(Parser)]
+#[command(
+    name = "mtasts",
+    version,
+    after_help = "\
+Exit status: 0 everything was answered, 1 a policy is malformed, 2 the command line, the configuration or a file is \
+not right, 3 an answer is not known because DNS did not answer.
+
+Examples:
+  mtasts lookup example.com
+  mtasts lookup --json - < domains.txt
+  mtasts parse mta-sts.txt"
+)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+    #[command(flatten)]
+    pub settings: SettingsArguments,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Shows the policy that applies to mail for a domain, and why
+    Lookup(LookupArguments),
+    /// Reads a policy file and shows what it says, or what is wrong with it
+    Parse(ParseArguments),
+}
+
+#[derive(Args)]
+pub struct LookupArguments {
+    /// Domains to look up; `-` reads them from standard input, one on a line
+    #[arg(required = true)]
+    pub domains: Vec<OsString>,
+    /// Print one JSON object on a line for each domain
+    #[arg(long)]
+    pub json: bool,
+    /// Use what is cached only: no DNS, no HTTPS
+    #[arg(long, conflicts_with = "refresh")]
+    pub cache_only: bool,
+    /// Ask DNS and fetch the policy now, even if nothing is due
+    #[arg(long)]
+    pub refresh: bool,
+}
+
+#[derive(Args)]
+pub struct ParseArguments {
+    /// The policy file; `-` reads standard input
+    pub file: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Settings")]
+pub struct SettingsArguments {
+    /// Configuration file [default: /etc/mtasts.toml, if it exists]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Cache file
+    #[arg(long, global = true, value_name = "FILE")]
+    cache: Option<PathBuf>,
+    /// Resolver to ask, as IP or IP:PORT; may be given several times
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    nameserver: Vec<String>,
+    /// Trusted root certificates, in PEM
+    #[arg(long, global = true, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// Port of the policy hosts
+    #[arg(long, global = true, value_name = "PORT")]
+    https_port: Option<String>,
+    /// Any other key of the configuration; may be given several times
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Show what goes on, on standard error
+    #[arg(long, short, global = true)]
+    verbose: bool,
+}
+
+impl SettingsArguments {
+    /// The context that the options describe. Its log goes to standard error.
+    pub fn context(&self) -> Result<Context, Stop> {
+        let context = Context::new(self.config.as_deref()).map_err(|fault| Stop::Fault(fault.to_string()))?;
+        for (key, value) in self.keys()? {
+            context.set(&key, &value).map_err(|fault| Stop::Fault(fault.to_string()))?;
+        }
+        let least = if self.verbose { Level::Debug } else { Level::Warning };
+        context.set_log(Some(Box::new(move |level, line| {
+            if level <= least {
+                eprintln!("mtasts: {line}");
+            }
+        })));
+        Ok(context)
+    }
+
+    fn keys(&self) -> Result<Vec<(String, String)>, Stop> {
+        let mut keys = Vec::new();
+        let mut path = |key: &str, path: &Option<PathBuf>| -> Result<(), Stop> {
+            if let Some(path) = path {
+                let absolute = std::path::absolute(path)?;
+                keys.push((key.to_owned(), absolute.to_string_lossy().into_owned()));
+            }
+            Ok(())
+        };
+        path("cache", &self.cache)?;
+        path("ca_file", &self.ca_file)?;
+        if !self.nameserver.is_empty() {
+            keys.push(("nameservers".to_owned(), self.nameserver.join(",")));
+        }
+        if let Some(port) = &self.https_port {
+            keys.push(("https_port".to_owned(), port.clone()));
+        }
+        for pair in &self.set {
+            let (key, value) =
+                pair.split_once('=').ok_or_else(|| Stop::Fault(format!("--set {pair}: want KEY=VALUE")))?;
+            keys.push((key.to_owned(), value.to_owned()));
+        }
+        Ok(keys)
+    }
+}
