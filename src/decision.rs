@@ -10,7 +10,7 @@ use crate::syntax::{Mode, MxHost, any_match};
 
 /// What the mail server knows from DANE about an MX host (RFC 7672 section 2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(i32)]
+#[repr(C)]
 pub enum Dane {
     /// The mail server does not do DANE.
     NotChecked = 0,
@@ -35,7 +35,7 @@ impl Dane {
 
 /// How the TLS handshake with the MX host went, as the mail server's TLS library names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(i32)]
+#[repr(C)]
 pub enum TlsState {
     /// The session stands, and the certificate is valid for the MX host.
     Ok = 1,
@@ -78,7 +78,7 @@ impl TlsState {
 
 /// What the mail server may do. Never 0, so that no forgotten or failed call reads as permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(i32)]
+#[repr(C)]
 pub enum Action {
     /// Deliver: there is no constraint, or every one is met.
     Deliver = 1,

@@ -4,7 +4,7 @@
 
 /// Failure types of TLS reports (RFC 8460 section 4.3). 0 stands for "nothing to report".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(i32)]
+#[repr(C)]
 pub enum ResultType {
     /// Nothing went wrong, or nothing that is to be reported.
     None = 0,
@@ -34,7 +34,7 @@ pub enum ResultType {
 
 /// Why an answer or a decision is what it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(i32)]
+#[repr(C)]
 pub enum Reason {
     /// The cached policy is in force and its next check is not due.
     Cached = 1,

@@ -70,8 +70,7 @@ pub extern "C" fn mtasts_version() -> *const c_char {
 ///
 /// domain: the recipient's domain or that of the next hop, NUL-terminated, in any case, A-labels or UTF-8 U-labels,
 /// with or without a final dot. A text that cannot be a domain, an IP address included, has no policy.
-/// buf: takes the mx patterns of the policy, joined by ":" and NUL-terminated; empty where no policy applies. May be
-/// NULL if len is 0: then only the mode is told.
+/// buf: takes the mx patterns of the policy, joined by ":" and NUL-terminated; empty where no policy applies. Not NULL.
 /// len: size of buf in bytes; MTASTS_PATTERNS_SIZE is always enough.
 ///
 /// Returns MTASTS_MODE_NONE, MTASTS_MODE_TESTING, MTASTS_MODE_ENFORCE or MTASTS_MODE_UNKNOWN, or a negative status:
@@ -85,14 +84,12 @@ pub extern "C" fn mtasts_version() -> *const c_char {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_lookup(domain: *const c_char, buf: *mut c_char, len: usize) -> c_int {
     guarded_value(|| {
-        let mut buffer = TextBuffer::new(buf, len)?;
+        let mut buffer = TextBuffer::new(buf, len, "buf")?;
         let domain = bytes(domain, "domain")?;
         let answer = default_context()?.query(domain, Effort::default(), None);
         let patterns: Vec<&str> =
             answer.policy.iter().flat_map(|stored| stored.policy.mx()).map(MxPattern::as_str).collect();
-        if len > 0 {
-            buffer.put(&patterns.join(":"))?;
-        }
+        buffer.put(&patterns.join(":"))?;
         Ok(mode_code(&answer))
     })
 }
@@ -138,12 +135,9 @@ pub extern "C" fn mtasts_cleanup() {
 pub(super) struct TextBuffer<'a>(&'a mut [u8]);
 
 impl TextBuffer<'_> {
-    pub(super) fn new(buf: *mut c_char, len: usize) -> Result<Self, Failure> {
-        if len == 0 {
-            return Ok(Self(&mut []));
-        }
+    pub(super) fn new(buf: *mut c_char, len: usize, argument: &str) -> Result<Self, Failure> {
         if buf.is_null() {
-            return Err(Failure::null("buf"));
+            return Err(Failure::null(argument));
         }
         // SAFETY: not NULL; that `len` bytes may be written there during the call is the caller's promise. The first
         // is written before the slice is made; the others are only written, never read.

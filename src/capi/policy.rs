@@ -56,7 +56,7 @@ where
 
 /// Reads a policy body that the caller has (RFC 8461 section 3.2). Pure: no I/O.
 ///
-/// body: the body as served, not NUL-terminated; any bytes; may be NULL if len is 0. Not kept.
+/// body: the body as served, not NUL-terminated; any bytes. Not NULL, also if len is 0. Not kept.
 /// len: its length in bytes.
 /// policy: takes a policy object on MTASTS_OK, without domain and id, fetched now; `mtasts_policy_free` frees it. Set
 /// to NULL on failure. Not NULL.
@@ -70,6 +70,9 @@ where
 pub unsafe extern "C" fn mtasts_policy_parse(body: *const u8, len: usize, policy: *mut *mut mtasts_policy) -> c_int {
     guarded(|| {
         let policy = out(policy, "policy")?;
+        if body.is_null() {
+            return Err(Failure::null("body"));
+        }
         let body = slice(body, len, "body")?;
         let answer = Answer::parsed(body, SystemClock.now())
             .map_err(|error| Failure::new(MTASTS_INVALID_POLICY, error.to_string()))?;

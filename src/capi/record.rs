@@ -15,7 +15,7 @@ pub const MTASTS_ID_SIZE: usize = 33;
 /// bytes. May be NULL if count is 0.
 /// len: the length of each record in bytes. May be NULL if count is 0.
 /// count: the number of records.
-/// id: takes the id, NUL-terminated; empty on failure. May be NULL if id_len is 0: then it is not told.
+/// id: takes the id, NUL-terminated; empty on failure. Not NULL.
 /// id_len: size of id in bytes; MTASTS_ID_SIZE is always enough.
 ///
 /// Returns MTASTS_OK, MTASTS_NO_RECORD (no record speaks of MTA-STS), MTASTS_INVALID_RECORD (several do, or the one is
@@ -33,14 +33,13 @@ pub unsafe extern "C" fn mtasts_record_select(
     id_len: usize,
 ) -> c_int {
     guarded(|| {
-        let mut buffer = TextBuffer::new(id, id_len)?;
+        let mut buffer = TextBuffer::new(id, id_len, "id")?;
         let pointers = slice(txt, count, "txt")?;
         let lengths = slice(len, count, "len")?;
         let records: Result<Vec<&[u8]>, Failure> =
             pointers.iter().zip(lengths).map(|(record, len)| slice(*record, *len, "txt[i]")).collect();
         match select_record(records?) {
-            RecordChoice::Found(record) if id_len > 0 => buffer.put(record.id()).map(|()| MTASTS_OK),
-            RecordChoice::Found(_) => Ok(MTASTS_OK),
+            RecordChoice::Found(record) => buffer.put(record.id()).map(|()| MTASTS_OK),
             RecordChoice::None => Err(Failure::new(MTASTS_NO_RECORD, "no TXT record begins with `v=STSv1;`")),
             RecordChoice::Invalid(fault) => Err(Failure::new(MTASTS_INVALID_RECORD, fault.to_string())),
         }

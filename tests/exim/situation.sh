@@ -1,0 +1,237 @@
+# shellcheck shell=bash disable=SC2119,SC2120,SC2154 # cases.sh passes what is missing here
+# Read by run.sh inside the namespaces: the words that cases.sh is written in.
+# Every case has a domain of its own, $d, and starts with an empty scene.
+#
+#   policy MODE MX[,MX] [...]   what $d publishes; further words go to the world as they are
+#   mx PREFERENCE LABEL [...]   an MX record for LABEL.$d and a receiver there, at ${at[LABEL]}:25
+#   receiver LABEL [...]        only the receiver and its address, not the MX record
+#   receiver_at_domain          a receiver at the address of $d itself, at ${at[domain]}
+#   record WORDS                a DNS record as the world reads it
+#   tlsa LABEL HEX|leaf         a TLSA record 3 1 1, vouched for by the resolver; leaf: the one that fits
+#   world WORDS                 any other line of the scene
+#   forget                      empties the scene; the receivers keep their addresses
+#   send [RECIPIENT...]         sends one message, to u@$d when nobody is named
+#
+# and then what must have happened since `send`:
+#
+#   delivered_to LABEL [DOMAIN] the message for u@DOMAIN went to LABEL and nowhere else
+#   over_verified_tls LABEL [N] with a checked certificate, asked for as LABEL.$d, or N
+#   in_clear                    without TLS
+#   deferred [DOMAIN], bounced  the message is in the queue, or came to its end
+#   routed_by ROUTER            mtasts or dnslookup
+#   untouched LABEL...          nobody connected to that receiver
+#   logged PATTERN              an extended regular expression for Exim's log
+#   holds WHAT COMMAND...       any command that must succeed
+#   says CALL PATTERN           what ${dlfunc{LIBRARY}{CALL} gives; `refuses`: with what it fails
+
+declare -A at
+number=0 passed=0 failed=0
+
+close_case() {
+    if [ -z "$trouble" ]; then
+        echo "PASS $name"
+        passed=$((passed + 1))
+    else
+        echo "FAIL $name:${trouble%;}"
+        seen | sed 's/^/    /'
+        failed=$((failed + 1))
+    fi
+}
+
+last_word() {
+    echo quit >&8
+    echo "$passed $failed" >&9
+}
+
+# Every function of cases.sh is a case, unless the command line names some.
+run_cases() {
+    local cases pattern wanted
+    cases=$(sed -n 's/^\([a-z0-9_]*\)() {.*/\1/p' "$here/cases.sh")
+    for name in $cases; do
+        wanted=${#only[@]}
+        for pattern in ${only[@]+"${only[@]}"}; do
+            # shellcheck disable=SC2254 # a pattern it is
+            case $name in $pattern) wanted=0 ;; esac
+        done
+        [ "$wanted" = 0 ] || continue
+        open_case
+        "$name"
+        close_case
+    done
+}
+
+open_case() {
+    number=$((number + 1))
+    d=d$number.test net=1 trouble=''
+    at=()
+    forget
+    mark
+}
+
+mark() {
+    log_mark=$(size "$mainlog") smtp_mark=$(size "$world_dir/smtp.log")
+}
+size() { stat -c %s "$1" 2>/dev/null || echo 0; }
+
+world() { echo "$*" >>"$scene"; }
+record() { world dns "$@"; }
+forget() { : >"$scene"; }
+
+policy() {
+    local mode=$1 patterns=$2
+    shift 2
+    world policy "$d" "$mode" "mx=$patterns" max_age=86400 id=1 "$@"
+}
+
+receiver() {
+    local label=$1
+    shift
+    place "$label"
+    record "$label.$d" A "${at[$label]}"
+    world smtp "${at[$label]}:25" "name=$label.$d" "$@"
+}
+
+receiver_at_domain() {
+    place domain
+    record "$d" A "${at[domain]}"
+    world smtp "${at[domain]}:25" "name=$d"
+}
+
+place() { # an address for LABEL, the same one each time
+    : "${at[$1]:=127.$net.$number.$((${#at[@]} + 1))}"
+}
+
+mx() {
+    local preference=$1
+    shift
+    record "$d" MX "$preference" "$1.$d"
+    receiver "$@"
+}
+
+load_scene() {
+    tell_world load "$scene" || wrong "$world_answer"
+}
+
+send() {
+    load_scene
+    mark
+    [ $# -gt 0 ] || set -- "u@$d"
+    # A null sender: no bounce is sent, and what fails is frozen.
+    printf 'Subject: %s\n\nHello.\n' "$name" | timeout 100 exim4 -odf -oi -f '<>' -- "$@" 2>"$work/stderr" \
+        || wrong "exim4 ended with $?: $(cat "$work/stderr")"
+}
+
+wrong() { trouble="$trouble $*;"; }
+
+exim_log() { tail -c "+$((log_mark + 1))" "$mainlog"; }
+smtp_log() { tail -c "+$((smtp_mark + 1))" "$world_dir/smtp.log"; }
+seen() {
+    exim_log
+    smtp_log
+}
+
+logged() { exim_log | grep -Eq -e "$1" || wrong "the log does not say '$1'"; }
+not_logged() { exim_log | grep -Eq -e "$1" && wrong "the log says '$1'"; }
+
+delivered_to() {
+    local who=u@${2-$d}
+    logged "=> $who .*\[${at[$1]//./\\.}\]"
+    not_logged "== $who "
+    local host
+    for host in "${!at[@]}"; do
+        [ "$host" = "$1" ] || not_logged "=> $who .*\[${at[$host]//./\\.}\]"
+    done
+    at_receiver "$1" "delivered .*<$who>" || wrong "nothing for $who arrived at $1"
+}
+
+over_verified_tls() {
+    logged "=> .*\[${at[$1]//./\\.}\].* CV=(yes|dane)"
+    at_receiver "$1" 'delivered .* tls=yes' || wrong "$1 saw no TLS"
+    asked_as "$1" "${2-$1.$d}"
+}
+
+# Where Exim hangs up on a certificate, it may be done before the world's log is.
+asked_as() { # LABEL NAME
+    for _ in $(seq 40); do
+        at_receiver "$1" "(starttls|handshake-failed) sni=${2//./\\.} " && return
+        sleep 0.05
+    done
+    wrong "SNI at $1 was not $2"
+}
+
+in_clear() { not_logged '=> .* X=TLS'; }
+
+deferred() {
+    logged "== u@${1-$d} "
+    not_logged "=> u@${1-$d} "
+    not_logged "\*\* u@${1-$d} "
+}
+
+bounced() {
+    logged "\*\* u@$d"
+    not_logged "=> "
+    nothing_arrived
+}
+
+routed_by() {
+    logged " R=$1 "
+    case $1 in
+        mtasts) not_logged ' R=dnslookup ' ;;
+        *) not_logged ' R=mtasts ' ;;
+    esac
+}
+
+nothing_arrived() {
+    local host
+    for host in "${!at[@]}"; do at_receiver "$host" delivered && wrong "mail arrived at $host"; done
+}
+
+untouched() {
+    local host
+    for host; do at_receiver "$host" '' && wrong "somebody connected to $host"; done
+}
+
+holds() {
+    local what=$1
+    shift
+    "$@" || wrong "$what"
+}
+
+# The world's log: "ADDRESS connect", "ADDRESS starttls sni=NAME version=VERSION",
+# "ADDRESS delivered from=<SENDER> to=<RECIPIENT>,... tls=yes|no".
+at_receiver() { # LABEL PATTERN
+    smtp_log | grep -Eq "^${at[$1]//./\\.}:25 $2"
+}
+
+tlsa() { # LABEL HEX|leaf
+    record "_25._tcp.$1.$d" TLSA 3 1 1 "$2"
+    world authentic "$d"
+    world authentic "$1.$d"
+    world authentic "_25._tcp.$1.$d"
+}
+
+tls_trouble_defers() { # further words of `receiver`
+    policy enforce "mx.$d"
+    mx 10 mx "$@"
+    send
+    deferred
+    nothing_arrived
+    routed_by mtasts
+}
+
+says() { # CALL PATTERN
+    local answer
+    answer=$(exim4 -be "\${dlfunc{$library}{$1}" 2>&1)
+    [[ $answer =~ ^($2)$ ]] || wrong "$1 says '$answer', want '$2'"
+}
+
+refuses() { # CALL PATTERN
+    local answer
+    answer=$(exim4 -be "\${dlfunc{$library}{$1}" 2>&1)
+    [[ $answer =~ ^Failed:.*$2 ]] || wrong "$1 says '$answer', want a failure with '$2'"
+}
+
+# As examples/exim/README.md has it checked.
+has_router() {
+    exim4 -bP router_list | grep -qx mtasts
+}
