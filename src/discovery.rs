@@ -450,3 +450,6 @@ fn jitter(domain: &PolicyDomain, now: UnixTime) -> u64 {
     (domain, now).hash(&mut hasher);
     hasher.finish()
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,12 +4,13 @@
 //! Only the empty text lets a message go on to Exim's stock router. Exim expands the text again, so that nothing but
 //! names made of `a-z 0-9 _ . -` ever gets into it.
 
-use crate::capi::guarded;
 use crate::config::{OnTrouble, Settings};
 use crate::context::{Context, Level};
 use crate::discovery::{Answer, Effort};
 use crate::dns;
 use crate::syntax::{Mode, MxHost, any_match};
+use crate::sys::panic;
+use crate::sys::thread::CallGuard;
 use crate::time::{Clock, Deadline, SystemClock, describe_seconds};
 use once_cell::race::OnceBox;
 use std::cell::RefCell;
@@ -32,7 +33,7 @@ enum Verdict {
     Hold(String),
 }
 
-/// The context of this process and what keeps it from being trusted with mail, if the administrator wants to know.
+/// The context of this process, and what holds mail if the administrator wants that of a broken configuration.
 struct Face {
     context: Context,
     refusal: Option<String>,
@@ -55,7 +56,7 @@ static FACE: OnceBox<Face> = OnceBox::new();
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_exim(r#yield: *mut *mut c_uchar, argc: c_int, argv: *mut *mut c_uchar) -> c_int {
     // SAFETY: Exim's promise, passed on.
-    unsafe { answer(r#yield, argc, argv, |face, arguments| route(&face.context, arguments)) }
+    unsafe { answer(r#yield, argc, argv, route) }
 }
 
 /// Answers `${dlfunc{LIBRARY}{mtasts_exim_mode}{DOMAIN}}`: the mode that applies to a domain.
@@ -92,23 +93,23 @@ unsafe fn answer(
     }
     // SAFETY: not NULL, and Exim lets us write there. What stands there while we work must be a text.
     unsafe { r#yield.write(c"MTA-STS: internal fault in libmtasts".as_ptr().cast_mut().cast()) };
-    let status = guarded(|| {
+    let _thread = CallGuard::enter();
+    let outcome = panic::catch(|| {
         // SAFETY: as above.
-        let arguments = unsafe { arguments(argc, argv) };
-        let verdict = match arguments {
+        let verdict = match unsafe { arguments(argc, argv) } {
             Some(arguments) => work(face(), &arguments),
             None => Verdict::Hold("an argument is NULL".to_owned()),
         };
-        let (status, text) = match verdict {
+        match verdict {
             Verdict::Text(text) => (EXIM_OK, lend(&text)),
             Verdict::Hold(why) => (EXIM_FAIL, leave(&why)),
-        };
-        // SAFETY: as above.
-        unsafe { r#yield.write(text) };
-        Ok(status)
+        }
     });
-    // Whatever is neither is a fault, and a fault holds the message.
-    if status == EXIM_OK { EXIM_OK } else { EXIM_FAIL }
+    // A panic holds the message.
+    let Some((status, text)) = outcome else { return EXIM_FAIL };
+    // SAFETY: as above.
+    unsafe { r#yield.write(text) };
+    status
 }
 
 /// # Safety
@@ -171,12 +172,13 @@ fn face() -> &'static Face {
     })
 }
 
-fn route(context: &Context, arguments: &[&[u8]]) -> Verdict {
+fn route(face: &Face, arguments: &[&[u8]]) -> Verdict {
     let [domain, mx_list] = arguments else {
         let count = arguments.len();
         return Verdict::Hold(format!("mtasts_exim takes the domain and its MX list, got {count} arguments"));
     };
-    if let Some(refusal) = &face().refusal {
+    let context = &face.context;
+    if let Some(refusal) = &face.refusal {
         return Verdict::Hold(format!("the configuration has a fault: {refusal}"));
     }
     let deadline = context.deadline(None);

@@ -1,18 +1,12 @@
 //! What surrounds every exported function: no panic gets out, and the host's thread is left as it was.
 
 use super::status::{Failure, MTASTS_INTERNAL};
+use crate::sys::panic::catch;
 use crate::sys::thread::CallGuard;
-use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int};
-use std::panic::{self, AssertUnwindSafe};
-use std::sync::atomic::{AtomicBool, Ordering};
-
-thread_local! {
-    static IS_INSIDE: Cell<bool> = const { Cell::new(false) };
-}
 
 /// Runs a call that may block or fail and returns its status: errno is kept, `pthread_cancel` waits.
-pub(crate) fn guarded(call: impl FnOnce() -> Result<c_int, Failure>) -> c_int {
+pub(super) fn guarded(call: impl FnOnce() -> Result<c_int, Failure>) -> c_int {
     let _thread = CallGuard::enter();
     match catch(call) {
         Some(Ok(status)) => status,
@@ -37,30 +31,8 @@ pub(super) fn pure<T>(fallback: T, call: impl FnOnce() -> T) -> T {
     catch(call).unwrap_or(fallback)
 }
 
-fn catch<T>(call: impl FnOnce() -> T) -> Option<T> {
-    install_hook();
-    let was_inside = IS_INSIDE.try_with(|inside| inside.replace(true)).unwrap_or(false);
-    let outcome = panic::catch_unwind(AssertUnwindSafe(call)).ok();
-    let _ = IS_INSIDE.try_with(|inside| inside.set(was_inside));
-    outcome
-}
-
-/// Keeps our own panics from printing; those of others go where they went before.
-fn install_hook() {
-    static IS_INSTALLED: AtomicBool = AtomicBool::new(false);
-    if IS_INSTALLED.load(Ordering::Relaxed) || IS_INSTALLED.swap(true, Ordering::SeqCst) {
-        return;
-    }
-    let previous = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        if !IS_INSIDE.try_with(Cell::get).unwrap_or(false) {
-            previous(info);
-        }
-    }));
-}
-
 /// The bytes of a C string argument.
-pub(crate) fn bytes<'a>(text: *const c_char, argument: &str) -> Result<&'a [u8], Failure> {
+pub(super) fn bytes<'a>(text: *const c_char, argument: &str) -> Result<&'a [u8], Failure> {
     if text.is_null() {
         return Err(Failure::null(argument));
     }

@@ -19,5 +19,3 @@ pub use lookup::*;
 pub use policy::*;
 pub use record::*;
 pub use status::*;
-
-pub(crate) use guard::guarded;

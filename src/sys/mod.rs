@@ -6,6 +6,7 @@
 pub mod files;
 pub mod fork;
 pub mod log;
+pub mod panic;
 pub mod privilege;
 pub mod published;
 pub mod thread;

@@ -1,0 +1,371 @@
+//! Discovery against a network and a clock that the test holds in its hands.
+
+use super::*;
+use crate::config::Settings;
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::time::Duration;
+
+const START: i64 = 1_800_000_000;
+
+/// A domain, its DNS and its policy host, a cache, a clock.
+struct Scene {
+    _directory: tempfile::TempDir,
+    cache: Cache,
+    now: Mutex<i64>,
+    txt: Mutex<dns::Answer<Vec<u8>>>,
+    bodies: Mutex<VecDeque<Result<String, Reason>>>,
+    calls: Mutex<Vec<&'static str>>,
+    lines: Mutex<Vec<(Level, String)>>,
+    on_dns_error: OnTrouble,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let settings = Settings { cache: directory.path().join("cache.db"), memory_entries: 0, ..Settings::default() };
+        Self {
+            cache: Cache::new(&settings),
+            _directory: directory,
+            now: Mutex::new(START),
+            txt: Mutex::new(dns::Answer::Absent { ttl: None }),
+            bodies: Mutex::default(),
+            calls: Mutex::default(),
+            lines: Mutex::default(),
+            on_dns_error: OnTrouble::Proceed,
+        }
+    }
+
+    fn dns(&self, answer: &str) -> &Self {
+        let found = |text: String| dns::Answer::Found { records: vec![text.into_bytes()], ttl: 60 };
+        *self.txt.lock().unwrap() = match answer {
+            "none" => dns::Answer::Absent { ttl: Some(60) },
+            "servfail" => dns::Answer::Failed("DNS answers Server Failure".to_owned()),
+            "invalid" => found("v=STSv1; id=_".to_owned()),
+            id => found(format!("v=STSv1; id={id}")),
+        };
+        self
+    }
+
+    fn https(&self, mode: &str, max_age: u64) -> &Self {
+        let mx = if mode == "none" { "" } else { "mx: mx.example.test\n" };
+        let body = format!("version: STSv1\nmode: {mode}\n{mx}max_age: {max_age}\n");
+        self.bodies.lock().unwrap().push_back(Ok(body));
+        self
+    }
+
+    fn https_fails(&self, reason: Reason) -> &Self {
+        self.bodies.lock().unwrap().push_back(Err(reason));
+        self
+    }
+
+    fn after(&self, seconds: i64) -> &Self {
+        *self.now.lock().unwrap() += seconds;
+        self
+    }
+
+    fn ask_with(&self, effort: Effort) -> Answer {
+        let discovery =
+            Discovery { cache: &self.cache, network: self, clock: self, log: self, on_dns_error: self.on_dns_error };
+        let domain = PolicyDomain::parse(b"example.test").unwrap();
+        discovery.discover(&domain, effort, Deadline::after(Duration::from_secs(60)))
+    }
+
+    fn ask(&self) -> Answer {
+        self.ask_with(Effort::default())
+    }
+
+    /// Mode, source and reason of the next answer, and what it asked for.
+    fn told(&self) -> (&'static str, Source, Reason, String) {
+        let answer = self.ask();
+        (answer.mode_str(), answer.source, answer.reason, self.calls())
+    }
+
+    fn calls(&self) -> String {
+        self.calls.lock().unwrap().drain(..).collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl Network for Scene {
+    fn txt(&self, name: &str, _: Deadline) -> dns::Answer<Vec<u8>> {
+        assert_eq!(name, "_mta-sts.example.test");
+        self.calls.lock().unwrap().push("txt");
+        self.txt.lock().unwrap().clone()
+    }
+
+    fn policy_body(&self, _: &PolicyDomain, _: Deadline) -> Result<Vec<u8>, FetchError> {
+        self.calls.lock().unwrap().push("get");
+        match self.bodies.lock().unwrap().pop_front() {
+            Some(Ok(body)) => Ok(body.into_bytes()),
+            Some(Err(reason)) => Err(FetchError { reason, text: "policy host: as the test wants".to_owned() }),
+            None => panic!("the scene has no answer to this GET"),
+        }
+    }
+}
+
+impl Clock for Scene {
+    fn now(&self) -> UnixTime {
+        UnixTime(*self.now.lock().unwrap())
+    }
+}
+
+impl Sink for Scene {
+    fn line(&self, level: Level, line: &str) {
+        self.lines.lock().unwrap().push((level, line.to_owned()));
+    }
+}
+
+#[test]
+fn a_policy_is_fetched_once_confirmed_by_dns_and_answers_between_without_a_call() {
+    let scene = Scene::new();
+    scene.dns("a1").https("enforce", 86_400);
+    assert_eq!(scene.told(), ("enforce", Source::Https, Reason::Fetched, "txt get".into()));
+    assert_eq!(scene.after(59).told(), ("enforce", Source::Cache, Reason::Cached, String::new()));
+    assert_eq!(scene.after(1).told(), ("enforce", Source::Cache, Reason::Confirmed, "txt".into()));
+    assert_eq!(scene.after(59).told(), ("enforce", Source::Cache, Reason::Cached, String::new()));
+}
+
+#[test]
+fn a_missing_broken_or_unreachable_record_leaves_the_cached_policy_in_force() {
+    for (answer, reason, pause) in
+        [("none", Reason::NoRecord, 60), ("invalid", Reason::MalformedRecord, 60), ("servfail", Reason::DnsFailed, 60)]
+    {
+        let scene = Scene::new();
+        scene.dns("a1").https("enforce", 80_000).ask();
+        scene.calls();
+        scene.dns(answer);
+        assert_eq!(scene.after(60).told(), ("enforce", Source::Cache, reason, "txt".into()), "{answer}");
+        assert_eq!(scene.after(pause - 1).told(), ("enforce", Source::Cache, reason, String::new()), "{answer}");
+        assert_eq!(scene.after(1).told().3, "txt", "{answer}");
+    }
+}
+
+#[test]
+fn a_policy_applies_in_the_second_of_its_max_age_and_not_in_the_next() {
+    let scene = Scene::new();
+    scene.dns("a1").https("enforce", 604_800).ask();
+    scene.dns("none");
+    for _ in 0..8 {
+        scene.https_fails(Reason::PolicyHostTimedOut); // the refreshes that fall due meanwhile
+    }
+    assert_eq!(scene.after(604_800).told().0, "enforce");
+    assert_eq!(scene.after(1).told(), ("none", Source::None, Reason::NoRecord, "txt".into()));
+}
+
+#[test]
+fn the_same_id_neither_prolongs_a_policy_nor_revives_an_expired_one() {
+    let scene = Scene::new();
+    scene.dns("a1").https("enforce", 100).ask();
+    let expires = scene.ask().policy.unwrap().expires_at();
+    scene.https_fails(Reason::PolicyHostTimedOut);
+    assert_eq!(scene.after(90).ask().policy.unwrap().expires_at(), expires);
+    scene.calls();
+    scene.https("testing", 100);
+    assert_eq!(scene.after(300).told(), ("testing", Source::Https, Reason::Fetched, "txt get".into()));
+}
+
+#[test]
+fn a_new_id_brings_the_new_policy_to_this_very_message_also_one_of_mode_none() {
+    let scene = Scene::new();
+    scene.dns("a1").https("enforce", 80_000).ask();
+    scene.dns("a2").https("none", 80_000);
+    scene.calls();
+    assert_eq!(scene.after(60).told(), ("none", Source::Https, Reason::Fetched, "txt get".into()));
+    assert!(scene.ask().policy.is_some(), "mode none is a policy");
+}
+
+#[test]
+fn a_failing_fetch_of_a_new_id_keeps_the_old_policy_and_backs_off_for_that_id_only() {
+    let scene = Scene::new();
+    scene.dns("a1").https("enforce", 80_000).ask();
+    scene.dns("a2").https_fails(Reason::PolicyHostStatus);
+    scene.calls();
+    assert_eq!(scene.after(60).told(), ("enforce", Source::Cache, Reason::PolicyHostStatus, "txt get".into()));
+    assert_eq!(&*scene.ask().policy.unwrap().id, "a1", "the new id is not taken as seen");
+    assert_eq!(scene.after(60).told(), ("enforce", Source::Cache, Reason::BackingOff, "txt".into()));
+    scene.dns("a3").https("testing", 80_000);
+    assert_eq!(scene.after(60).told(), ("testing", Source::Https, Reason::Fetched, "txt get".into()));
+}
+
+#[test]
+fn ids_that_change_all_the_time_cost_three_fetches_in_five_minutes() {
+    let scene = Scene::new();
+    scene.dns("a1").https("enforce", 80_000).ask();
+    scene.calls();
+    for n in 0..5 {
+        scene.dns(&format!("b{n}")).https_fails(Reason::PolicyHostStatus).after(60).ask();
+    }
+    assert_eq!(scene.calls().matches("get").count(), 3);
+    scene.bodies.lock().unwrap().clear();
+    scene.dns("b9").https("enforce", 80_000);
+    assert_eq!(scene.after(120).told().2, Reason::Fetched, "the first failure is five minutes old");
+}
+
+#[test]
+fn without_a_cached_policy_a_failed_fetch_is_repeated_after_five_minutes() {
+    let scene = Scene::new();
+    scene.dns("a1").https_fails(Reason::PolicyHostCertificateExpired);
+    assert_eq!(scene.told(), ("none", Source::None, Reason::PolicyHostCertificateExpired, "txt get".into()));
+    assert_eq!(scene.after(299).told(), ("none", Source::None, Reason::BackingOff, "txt".into()));
+    scene.https("enforce", 80_000);
+    assert_eq!(scene.after(1).told(), ("enforce", Source::Https, Reason::Fetched, "txt get".into()));
+}
+
+#[test]
+fn no_record_is_remembered_for_one_to_five_minutes_whatever_the_soa_says() {
+    for (ttl, seconds) in [(Some(0), 60), (None, 60), (Some(200), 200), (Some(604_800), 300)] {
+        let scene = Scene::new();
+        *scene.txt.lock().unwrap() = dns::Answer::Absent { ttl };
+        assert_eq!(scene.told(), ("none", Source::None, Reason::NoRecord, "txt".into()));
+        assert_eq!(scene.after(seconds - 1).told().3, "", "{ttl:?}");
+        assert_eq!(scene.after(1).told().3, "txt", "{ttl:?}");
+    }
+}
+
+#[test]
+fn dns_trouble_with_nothing_cached_is_never_remembered_and_says_what_the_administrator_wants() {
+    let mut scene = Scene::new();
+    scene.dns("servfail");
+    assert_eq!(scene.told(), ("none", Source::None, Reason::DnsFailed, "txt".into()));
+    assert_eq!(scene.told().3, "txt");
+    scene.on_dns_error = OnTrouble::Defer;
+    assert_eq!(scene.told(), ("unknown", Source::None, Reason::DnsFailed, "txt".into()));
+}
+
+#[test]
+fn an_attacker_who_drops_the_record_does_not_age_a_policy_out() {
+    let scene = Scene::new();
+    scene.dns("a1").https("enforce", 604_800).ask();
+    scene.dns("none");
+    for day in 1..30 {
+        scene.calls();
+        scene.https("enforce", 604_800);
+        assert_eq!(scene.after(86_400).told(), ("enforce", Source::Https, Reason::Fetched, "txt get".into()), "{day}");
+    }
+    scene.dns("servfail").https("testing", 604_800);
+    assert_eq!(scene.after(86_400).told().0, "testing");
+}
+
+#[test]
+fn a_refresh_that_fails_leaves_the_policy_and_is_tried_again_five_minutes_later() {
+    let scene = Scene::new();
+    scene.dns("a1").https("enforce", 604_800).ask();
+    scene.calls();
+    scene.https_fails(Reason::PolicyHostUnreachable);
+    assert_eq!(scene.after(86_400).told(), ("enforce", Source::Cache, Reason::PolicyHostUnreachable, "txt get".into()));
+    assert_eq!(scene.told().3, "", "one message a minute pays");
+    assert_eq!(scene.after(60).told().3, "txt");
+    scene.https("enforce", 604_800);
+    assert_eq!(scene.after(240).told().2, Reason::Fetched);
+}
+
+#[test]
+fn max_age_zero_applies_to_the_message_that_fetched_it() {
+    let scene = Scene::new();
+    scene.dns("a1").https("enforce", 0);
+    assert_eq!(scene.told(), ("enforce", Source::Https, Reason::Fetched, "txt get".into()));
+    scene.https("enforce", 0);
+    assert_eq!(scene.after(1).told(), ("enforce", Source::Https, Reason::Fetched, "txt get".into()));
+}
+
+#[test]
+fn a_malformed_body_is_a_failed_fetch_that_names_the_line() {
+    let scene = Scene::new();
+    scene.dns("a1").https("enforce", 80_000).ask();
+    scene.dns("a2").bodies.lock().unwrap().push_back(Ok("version: STSv1\nmode: Enforce\n".to_owned()));
+    let answer = scene.after(60).ask();
+    assert_eq!((answer.mode_str(), answer.reason), ("enforce", Reason::PolicyInvalid));
+    assert!(answer.text.contains("line 2"), "{}", answer.text);
+    let lines = scene.lines.lock().unwrap();
+    assert!(lines.iter().any(|(level, line)| *level == Level::Warning && line.contains("line 2")), "{lines:?}");
+}
+
+#[test]
+fn a_failed_fetch_under_mode_none_is_nobodys_concern() {
+    let scene = Scene::new();
+    scene.dns("a1").https("none", 80_000).ask();
+    scene.dns("a2").https_fails(Reason::PolicyHostStatus);
+    let answer = scene.after(60).ask();
+    assert_eq!((answer.reason, answer.result_type()), (Reason::PolicyHostStatus, ResultType::None));
+    assert!(scene.lines.lock().unwrap().is_empty());
+}
+
+#[test]
+fn cache_only_asks_nobody_and_refresh_asks_everybody() {
+    let scene = Scene::new();
+    let cache_only = Effort { cache_only: true, refresh: false };
+    let refresh = Effort { cache_only: false, refresh: true };
+    assert_eq!(scene.ask_with(cache_only).reason, Reason::NotCached);
+    assert_eq!(scene.calls(), "");
+    scene.dns("a1").https_fails(Reason::PolicyHostStatus).ask();
+    scene.https("enforce", 80_000);
+    assert_eq!(scene.ask_with(refresh).mode_str(), "enforce", "a person who asks now is not held back");
+    scene.https("testing", 80_000).calls();
+    assert_eq!(scene.ask_with(refresh).mode_str(), "testing", "the id is the same, the policy is not");
+    assert_eq!(scene.calls(), "txt get");
+    assert_eq!(scene.after(1000).ask_with(cache_only).mode_str(), "testing");
+    assert_eq!(scene.calls(), "");
+}
+
+#[test]
+fn a_clock_that_is_set_back_keeps_the_policy_and_trusts_no_check() {
+    let scene = Scene::new();
+    scene.dns("a1").https("enforce", 80_000).ask();
+    scene.calls();
+    assert_eq!(scene.after(-31_536_000).told(), ("enforce", Source::Cache, Reason::Confirmed, "txt".into()));
+}
+
+/// The rows of the vectors: one lookup with a cache state, a TXT result and an HTTPS result.
+#[test]
+fn every_flow_vector_holds() {
+    let text = include_str!("../../tests/vectors/vectors.json");
+    let vectors: serde_json::Value = serde_json::from_str(text).unwrap();
+    let rows = vectors["flows"].as_array().unwrap();
+    assert!(rows.len() >= 13);
+    for row in rows {
+        let name = row["name"].as_str().unwrap();
+        let scene = Scene::new();
+        if let Some(cached) = row["cached"].as_object() {
+            let (mode, max_age) = (cached["mode"].as_str().unwrap(), cached["max_age"].as_u64().unwrap());
+            scene.dns(cached["id"].as_str().unwrap()).https(mode, max_age).ask();
+            let age = cached["age"].as_i64().unwrap();
+            // A refresh that falls due is not part of the rows.
+            scene.after(age);
+            scene.postpone_refresh();
+        }
+        scene.dns(row["txt"].as_str().unwrap());
+        match row["fetch"].as_str() {
+            None => {}
+            Some("http-404" | "http-500") => _ = scene.https_fails(Reason::PolicyHostStatus),
+            Some("tls-untrusted") => _ = scene.https_fails(Reason::PolicyHostCertificateNotTrusted),
+            Some("timeout") => _ = scene.https_fails(Reason::PolicyHostTimedOut),
+            Some(good) => _ = scene.https(good.strip_prefix("ok:").unwrap(), 86_400),
+        }
+        scene.calls();
+        let answer = scene.ask();
+        let source = match row["expect_policy"].as_str().unwrap() {
+            "cached" => Source::Cache,
+            "new" => Source::Https,
+            _ => Source::None,
+        };
+        assert_eq!(answer.source, source, "{name}");
+        assert_eq!(scene.calls().contains("get"), row["expect_fetch"].as_bool().unwrap(), "{name}");
+        let report = match row["expect_report"].as_str() {
+            None => ResultType::None,
+            Some("sts-policy-fetch-error") => ResultType::StsPolicyFetchError,
+            Some("sts-webpki-invalid") => ResultType::StsWebpkiInvalid,
+            Some(other) => panic!("{name}: {other}"),
+        };
+        assert_eq!(answer.result_type(), report, "{name}");
+    }
+}
+
+impl Scene {
+    fn postpone_refresh(&self) {
+        let domain = PolicyDomain::parse(b"example.test").unwrap();
+        let deadline = Deadline::after(Duration::from_secs(5));
+        let row = self.cache.read(&domain, deadline, self).unwrap();
+        let row = Row { refresh_at: UnixTime(START).plus(40_000_000), ..(*row).clone() };
+        self.cache.store_check(&domain, row, self.now(), deadline, self);
+    }
+}
