@@ -107,7 +107,7 @@ impl Context {
 
     /// Sends log lines to a function; without one nothing is logged.
     pub fn set_log(&self, log: Option<LogFunction>) {
-        self.logger.set_target(&log.map_or(Target::Nobody, |log| Target::Function(Arc::from(log))));
+        self.logger.set_target(&log.map_or(Target::Nobody, |log| Target::Function(Arc::new(log))));
     }
 
     /// Sends log lines to the system log.
@@ -217,7 +217,7 @@ struct Logger {
 #[derive(Clone)]
 enum Target {
     Nobody,
-    Function(Arc<dyn Fn(Level, &str) + Send + Sync>),
+    Function(Arc<LogFunction>),
     Syslog,
 }
 

@@ -168,7 +168,7 @@ impl Discovery<'_> {
             return self.remembered(domain, row, kept, now);
         }
         let mut visit = Visit { discovery: self, domain, now, deadline, effort, is_refresh_due, row, kept };
-        if effort.cache_only { visit.from_cache_only() } else { visit.ask() }
+        if effort.cache_only { visit.stop_at_cache() } else { visit.ask() }
     }
 
     /// A current check answers without any I/O.
@@ -213,7 +213,7 @@ struct Visit<'a> {
 }
 
 impl Visit<'_> {
-    fn from_cache_only(self) -> Answer {
+    fn stop_at_cache(self) -> Answer {
         match self.kept {
             Some(stored) => keep(self.domain, stored, Reason::Cached, "not checked, as asked", self.now),
             None => {
@@ -332,7 +332,7 @@ impl Visit<'_> {
         let now = stored.fetched_at;
         let refresh_in = (stored.policy.max_age() / 2).min(REFRESH);
         // Up to a tenth earlier, so that policies learnt together are not refreshed together.
-        let jitter = jitter(self.domain, now) % (refresh_in / 10).max(1);
+        let jitter = jitter(self.domain, now).checked_rem(refresh_in / 10).unwrap_or(0);
         let check_reason = trouble.as_ref().map_or(Reason::Fetched, |(reason, _)| *reason);
         let row = Row {
             check: Check { at: now, until: now.plus(ttl).min(stored.expires_at()), reason: check_reason },

@@ -71,7 +71,13 @@ impl Cache {
 
     /// Keeps what a check has found, next to whatever policy the database has meanwhile.
     pub fn store_check(&self, domain: &PolicyDomain, row: Row, now: UnixTime, deadline: Deadline, log: &dyn Sink) {
-        let outcome = self.database.store_check(domain, &row, now, deadline, log);
+        // A policy that the database has not taken so far must not be left behind by a check that it does take.
+        let is_unsaved = self.memory.get(domain).is_some_and(|entry| entry.is_unsaved);
+        let outcome = if is_unsaved {
+            self.database.store_policy(domain, &row, now, deadline, log)
+        } else {
+            self.database.store_check(domain, &row, now, deadline, log)
+        };
         self.remember(domain, row, outcome, log);
     }
 
@@ -85,6 +91,146 @@ impl Cache {
         self.memory.put(domain, &Arc::new(row), is_unsaved);
         if let Err(problem) = outcome {
             log.line(Level::Error, &format!("{problem}; what is known about {domain} is kept in memory only"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reason::Reason;
+    use std::path::Path;
+    use std::sync::Mutex;
+
+    #[derive(Default)]
+    struct Lines(Mutex<Vec<String>>);
+
+    impl Sink for Lines {
+        fn line(&self, _: Level, line: &str) {
+            self.0.lock().unwrap().push(line.to_owned());
+        }
+    }
+
+    fn domain(name: &str) -> PolicyDomain {
+        PolicyDomain::parse(name.as_bytes()).unwrap()
+    }
+
+    fn deadline() -> Deadline {
+        Deadline::after(Duration::from_secs(10))
+    }
+
+    const NOW: UnixTime = UnixTime(1_800_000_000);
+
+    fn row(mode: Option<&str>, max_age: u64) -> Row {
+        let body = mode.map(|mode| format!("version: STSv1\nmode: {mode}\nmx: mx.example\nmax_age: {max_age}\n"));
+        let stored = body.map(|body| Arc::new(StoredPolicy::new("a1", body.as_bytes(), NOW).unwrap()));
+        let check = Check { at: NOW, until: NOW.plus(60), reason: Reason::Fetched };
+        Row { policy: stored, check, refresh_at: NOW.plus(1000), failures: Vec::new() }
+    }
+
+    fn cache(path: &Path, entries: u64) -> Cache {
+        Cache::new(&Settings { cache: path.to_owned(), cache_entries: entries, ..Settings::default() })
+    }
+
+    #[test]
+    fn a_row_survives_a_restart_unchanged() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cache.db");
+        let lines = Lines::default();
+        cache(&path, 100).store_policy(&domain("a.example"), row(Some("enforce"), 500), NOW, deadline(), &lines);
+        cache(&path, 100).store_check(&domain("b.example"), row(None, 0), NOW, deadline(), &lines);
+        let fresh = cache(&path, 100);
+        let read = |name: &str| fresh.read(&domain(name), deadline(), &lines).map(|row| (*row).clone());
+        assert_eq!(read("a.example"), Some(row(Some("enforce"), 500)));
+        assert_eq!(read("b.example"), Some(row(None, 0)));
+        assert_eq!(read("c.example"), None);
+        assert!(lines.0.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_check_leaves_the_policy_that_another_process_has_stored_meanwhile() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cache.db");
+        let lines = Lines::default();
+        let (mine, other) = (cache(&path, 100), cache(&path, 100));
+        other.store_policy(&domain("a.example"), row(Some("enforce"), 500), NOW, deadline(), &lines);
+        mine.store_check(&domain("a.example"), row(None, 0), NOW, deadline(), &lines);
+        let found = cache(&path, 100).read(&domain("a.example"), deadline(), &lines).unwrap();
+        assert!(found.policy.is_some());
+    }
+
+    #[test]
+    fn what_the_disk_did_not_take_is_kept_in_memory_and_stored_when_the_disk_is_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("later").join("cache.db");
+        let lines = Lines::default();
+        let cache = cache(&path, 100);
+        cache.store_policy(&domain("a.example"), row(Some("enforce"), 500), NOW, deadline(), &lines);
+        assert!(cache.read(&domain("a.example"), deadline(), &lines).unwrap().policy.is_some());
+        assert!(lines.0.lock().unwrap().iter().any(|line| line.contains("install -d -m 0750")));
+        std::fs::create_dir(directory.path().join("later")).unwrap();
+        cache.store_check(&domain("a.example"), row(Some("enforce"), 500), NOW, deadline(), &lines);
+        let fresh = super::tests::cache(&path, 100);
+        assert!(fresh.read(&domain("a.example"), deadline(), &lines).unwrap().policy.is_some());
+    }
+
+    #[test]
+    fn made_up_domains_push_out_each_other_and_never_an_enforced_policy() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cache.db");
+        let lines = Lines::default();
+        let cache = cache(&path, 20);
+        for n in 0..15 {
+            let name = domain(&format!("enforce{n}.example"));
+            cache.store_policy(&name, row(Some("enforce"), 500), NOW, deadline(), &lines);
+        }
+        cache.store_policy(&domain("testing.example"), row(Some("testing"), 500), NOW, deadline(), &lines);
+        for n in 0..50 {
+            cache.store_check(&domain(&format!("made-up{n}.example")), row(None, 0), NOW, deadline(), &lines);
+        }
+        let count = || {
+            let connection = rusqlite::Connection::open(&path).unwrap();
+            let count = |which: &str| {
+                let sql = format!("SELECT count(*) FROM domain WHERE {which}");
+                connection.query_row(&sql, [], |row| row.get::<_, i64>(0)).unwrap()
+            };
+            (count("mode = 2"), count("mode = 1"), count("1"))
+        };
+        assert_eq!(count(), (15, 1, 20));
+        assert!(lines.0.lock().unwrap().is_empty());
+        for n in 0..10 {
+            let name = domain(&format!("more{n}.example"));
+            cache.store_policy(&name, row(Some("enforce"), 500), NOW, deadline(), &lines);
+        }
+        assert_eq!(count(), (20, 0, 20));
+        assert!(lines.0.lock().unwrap().iter().any(|line| line.contains("raise cache_entries")), "loudly");
+    }
+
+    #[test]
+    fn garbage_is_moved_aside_and_the_files_of_others_are_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cache.db");
+        let lines = Lines::default();
+        std::fs::write(&path, "no database at all, but long enough to look at".repeat(50)).unwrap();
+        cache(&path, 100).store_policy(&domain("a.example"), row(Some("enforce"), 500), NOW, deadline(), &lines);
+        assert!(cache(&path, 100).read(&domain("a.example"), deadline(), &lines).is_some());
+        let names: Vec<_> =
+            std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(names.iter().any(|name| name.to_string_lossy().starts_with("cache.db.damaged-")), "{names:?}");
+        assert_eq!(lines.0.lock().unwrap().len(), 1);
+
+        let foreign = directory.path().join("foreign.db");
+        let newer = directory.path().join("newer.db");
+        rusqlite::Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE x (y)").unwrap();
+        std::fs::copy(&path, &newer).unwrap();
+        rusqlite::Connection::open(&newer).unwrap().execute_batch("PRAGMA user_version = 99").unwrap();
+        for (path, want) in [(foreign, "another program"), (newer, "newer libmtasts")] {
+            let before = std::fs::read(&path).unwrap();
+            let cache = cache(&path, 100);
+            cache.store_policy(&domain("a.example"), row(Some("enforce"), 500), NOW, deadline(), &lines);
+            assert!(cache.read(&domain("a.example"), deadline(), &lines).is_some(), "memory has it");
+            assert_eq!(std::fs::read(&path).unwrap(), before);
+            assert!(lines.0.lock().unwrap().iter().any(|line| line.contains(want)), "{want}");
         }
     }
 }

@@ -81,9 +81,9 @@ impl Database {
         log: &dyn Sink,
     ) -> Result<(), String> {
         let is_kept = self.write(deadline, log, |transaction| {
+            let count = schema::row_count(transaction)?;
             upsert_policy(transaction, domain, row)?;
-            schema::make_room(transaction, self.max_rows, now)?;
-            schema::has_row(transaction, domain.as_str())
+            schema::make_room(transaction, domain.as_str(), count, self.max_rows, now)
         })?;
         if is_kept { Ok(()) } else { Err(self.full()) }
     }
@@ -97,9 +97,11 @@ impl Database {
         log: &dyn Sink,
     ) -> Result<(), String> {
         self.write(deadline, log, |transaction| {
+            let count = schema::row_count(transaction)?;
             upsert_check(transaction, domain, row)?;
-            schema::make_room(transaction, self.max_rows, now)
-        })
+            schema::make_room(transaction, domain.as_str(), count, self.max_rows, now)
+        })?;
+        Ok(())
     }
 
     pub fn close(&self) {

@@ -1,6 +1,6 @@
 //! What surrounds every exported function: no panic gets out, and the host's thread is left as it was.
 
-use super::status::{Failure, MTASTS_INTERNAL};
+use super::status::{Failure, MTASTS_INTERNAL, MTASTS_INVALID_ARGUMENT};
 use crate::sys::panic::catch;
 use crate::sys::thread::CallGuard;
 use std::ffi::{CStr, c_char, c_int};
@@ -47,6 +47,13 @@ pub(super) fn slice<'a, T>(array: *const T, count: usize, argument: &str) -> Res
     }
     if array.is_null() {
         return Err(Failure::null(argument));
+    }
+    // No object is larger: a length beyond it is a negative number in disguise.
+    if count.checked_mul(size_of::<T>()).is_none_or(|bytes| isize::try_from(bytes).is_err()) {
+        return Err(Failure::new(
+            MTASTS_INVALID_ARGUMENT,
+            format!("argument `{argument}` has the impossible length {count}"),
+        ));
     }
     // SAFETY: not NULL; that it points to `count` values that live during the call is the caller's promise.
     Ok(unsafe { std::slice::from_raw_parts(array, count) })

@@ -132,34 +132,32 @@ pub extern "C" fn mtasts_cleanup() {
 }
 
 /// A caller's buffer for text: empty at first, then the whole text or an error.
-pub(super) struct TextBuffer<'a>(&'a mut [u8]);
+pub(super) struct TextBuffer {
+    place: *mut c_char,
+    len: usize,
+}
 
-impl TextBuffer<'_> {
+impl TextBuffer {
     pub(super) fn new(buf: *mut c_char, len: usize, argument: &str) -> Result<Self, Failure> {
         if buf.is_null() {
             return Err(Failure::null(argument));
         }
-        // SAFETY: not NULL; that `len` bytes may be written there during the call is the caller's promise. The first
-        // is written before the slice is made; the others are only written, never read.
-        let bytes = unsafe {
-            buf.write_bytes(0, len.min(1));
-            std::slice::from_raw_parts_mut(buf.cast::<u8>(), len)
-        };
-        Ok(Self(bytes))
+        if len > 0 {
+            // SAFETY: not NULL; that `len` bytes may be written there is the caller's promise.
+            unsafe { buf.write(0) };
+        }
+        Ok(Self { place: buf, len })
     }
 
     pub(super) fn put(&mut self, text: &str) -> Result<(), Failure> {
         let text = c_text(text);
         let bytes = text.as_bytes_with_nul();
-        match self.0.get_mut(..bytes.len()) {
-            Some(place) => {
-                place.copy_from_slice(bytes);
-                Ok(())
-            }
-            None => Err(Failure::new(
-                MTASTS_BUFFER_TOO_SMALL,
-                format!("the buffer has {} bytes, the text and its NUL need {}", self.0.len(), bytes.len()),
-            )),
+        if bytes.len() > self.len {
+            let problem = format!("the buffer has {} bytes, the text and its NUL need {}", self.len, bytes.len());
+            return Err(Failure::new(MTASTS_BUFFER_TOO_SMALL, problem));
         }
+        // SAFETY: the text fits into what the caller promised, and our text does not overlap with it.
+        unsafe { self.place.copy_from_nonoverlapping(text.as_ptr(), bytes.len()) };
+        Ok(())
     }
 }

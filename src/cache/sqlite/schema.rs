@@ -66,37 +66,43 @@ fn is_current(connection: &Connection) -> Result<bool, Trouble> {
     Err(Trouble::Other("is a database of another program and is left alone".to_owned()))
 }
 
-/// Whether the domain still has its row.
-pub fn has_row(transaction: &Transaction<'_>, name: &str) -> rusqlite::Result<bool> {
-    transaction.query_row("SELECT count(*) FROM domain WHERE name = ?1", params![name], |row| row.get::<_, bool>(0))
+/// Counts the rows without reading them.
+pub fn row_count(transaction: &Transaction<'_>) -> rusqlite::Result<i64> {
+    transaction.prepare_cached("SELECT row_count FROM size")?.query_row([], |row| row.get(0))
 }
 
-/// Deletes about a hundredth of the rows when there are more than `max_rows`, in this order: rows without a policy,
-/// long expired policies, policies that are not enforced. Made-up domains therefore never push out an enforced
-/// policy; when nothing else is left, the newest rows go, which is what the caller has just written.
-pub fn make_room(transaction: &Transaction<'_>, max_rows: u64, now: UnixTime) -> rusqlite::Result<()> {
+/// Makes room after the row `written` when there are more than `max_rows`: about a hundredth of them goes, in this order:
+/// rows without a policy, expired policies, policies that are not enforced. When only enforced policies are left, the
+/// row just added goes, so that made-up domains never push one out. `count_before`: how many there were before it.
+/// Returns whether the row is still there.
+pub fn make_room(
+    transaction: &Transaction<'_>,
+    written: &str,
+    count_before: i64,
+    max_rows: u64,
+    now: UnixTime,
+) -> rusqlite::Result<bool> {
     let max_rows = i64::try_from(max_rows).unwrap_or(i64::MAX);
-    let count: i64 = transaction.query_row("SELECT row_count FROM size", [], |row| row.get(0))?;
+    let count = row_count(transaction)?;
     let mut surplus = count.saturating_sub(max_rows);
     if surplus <= 0 {
-        return Ok(());
+        return Ok(true);
     }
     let batch = surplus.max(max_rows.checked_div(100).unwrap_or(0));
-    for (order, limit) in [
+    for (which, limit) in [
         ("body IS NULL ORDER BY checked_until", batch),
         ("body IS NOT NULL AND expires_at < ?1 ORDER BY expires_at", batch),
         ("body IS NOT NULL AND mode < 2 ORDER BY expires_at", surplus),
-        ("body IS NOT NULL ORDER BY fetched_at DESC", surplus),
     ] {
-        if surplus <= 0 {
-            break;
+        if surplus > 0 {
+            // ?1 is named in every statement so that all take the same parameters.
+            let rows = format!("SELECT name FROM domain WHERE ?1 = ?1 AND {which} LIMIT {limit}");
+            let deleted = transaction.execute(&format!("DELETE FROM domain WHERE name IN ({rows})"), params![now.0])?;
+            surplus = surplus.saturating_sub(i64::try_from(deleted).unwrap_or(i64::MAX));
         }
-        // ?1 is mentioned in every statement so that all take the same parameters.
-        let sql = format!(
-            "DELETE FROM domain WHERE name IN (SELECT name FROM domain WHERE ?1 = ?1 AND {order} LIMIT {limit})"
-        );
-        let deleted = transaction.execute(&sql, params![now.0])?;
-        surplus = surplus.saturating_sub(i64::try_from(deleted).unwrap_or(i64::MAX));
     }
-    Ok(())
+    if surplus > 0 && count > count_before {
+        transaction.execute("DELETE FROM domain WHERE name = ?1", params![written])?;
+    }
+    transaction.query_row("SELECT count(*) FROM domain WHERE name = ?1", params![written], |row| row.get::<_, bool>(0))
 }

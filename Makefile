@@ -1,0 +1,57 @@
+# make         builds the library and the command into target/release
+# make install installs them with the header; DESTDIR, PREFIX, LIBDIR and INCLUDEDIR say where
+# make demo    shows them at work on a small internet of its own
+# make check   installs what the tests need and runs all of them
+# make bench   measures
+# make header  rewrites include/mtasts.h from the sources
+
+CARGO ?= cargo
+INSTALL ?= install
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+BINDIR ?= $(PREFIX)/bin
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+
+.PHONY: all install demo check lint tools bench header clean
+
+all:
+	$(CARGO) build --release --locked
+
+# Installs what `make` has built and builds nothing itself, so that root needs no toolchain.
+install:
+	$(INSTALL) -d $(DESTDIR)$(LIBDIR) $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(BINDIR)
+	$(INSTALL) -m 0644 target/release/libmtasts.so $(DESTDIR)$(LIBDIR)/libmtasts.so.$(VERSION)
+	ln -sf libmtasts.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libmtasts.so.0
+	ln -sf libmtasts.so.0 $(DESTDIR)$(LIBDIR)/libmtasts.so
+	$(INSTALL) -m 0644 include/mtasts.h $(DESTDIR)$(INCLUDEDIR)/mtasts.h
+	$(INSTALL) -m 0755 target/release/mtasts $(DESTDIR)$(BINDIR)/mtasts
+	test -n "$(DESTDIR)" || ldconfig
+
+demo: all
+	$(CARGO) build --quiet --release --locked --package mtasts-world
+	examples/demo/run.sh target/release
+
+# Root has everything installed and may therefore skip nothing.
+check: tools lint all
+	MTASTS_NO_SKIP=$$(test "$$(id -u)" = 0 && echo 1) $(CARGO) test --locked --workspace
+	$(CARGO) build --quiet --release --locked --package mtasts-world
+	examples/demo/run.sh target/release > target/demo.out || { cat target/demo.out; exit 1; }
+	@echo "make check: everything passed"
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --locked --no-deps
+
+tools:
+	tests/tools.sh
+
+bench:
+	$(CARGO) bench --locked
+
+header:
+	MTASTS_WRITE_HEADER=1 $(CARGO) test --locked --test header
+
+clean:
+	$(CARGO) clean
