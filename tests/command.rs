@@ -1,0 +1,245 @@
+//! The command `mtasts` against a small internet of its own.
+
+use mtasts_world::{Answer, Certificate, Response, Site, World, policy_body};
+use serde_json::Value;
+use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+struct Stage {
+    world: World,
+    cache: PathBuf,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let world = World::start();
+        let directory = world.directory().join("cache");
+        std::fs::DirBuilder::new().mode(0o750).create(&directory).unwrap();
+        world.publish("good.test", "a1", policy_body("enforce", &["mx.good.test", "*.good.test"], 604_800));
+        world.publish("testing.test", "a1", policy_body("testing", &["mx.testing.test"], 604_800));
+        world.publish("none.test", "a1", policy_body("none", &[], 604_800));
+        world.publish("malformed.test", "a1", "version: STSv1\r\nmode: Enforce\r\n");
+        world.publish("wrong.test", "a1", policy_body("enforce", &["mx.wrong.test"], 604_800));
+        let body = policy_body("enforce", &["mx.wrong.test"], 604_800).into_bytes();
+        world.site("mta-sts.wrong.test", Site::new(Certificate::WrongName, Response::Policy(body)));
+        world.dns("_mta-sts.servfail.test", Answer::ServFail);
+        Self { cache: directory.join("cache.db"), world }
+    }
+
+    /// The command with the options that lead it into this world. They may stand before or behind the subcommand.
+    fn command(&self, arguments: &[&str]) -> Command {
+        let config = self.world.directory().join("mtasts.toml");
+        std::fs::write(&config, "allow_private_addresses = true\n").unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mtasts"));
+        command.args(arguments).env_remove("MTASTS_CONFIG").arg("--config").arg(config);
+        command.arg("--cache").arg(&self.cache).arg("--ca-file").arg(self.world.ca_file());
+        command.args(["--nameserver", &self.world.dns_addr().to_string()]);
+        command.args(["--https-port", &self.world.https_addr().port().to_string()]);
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    fn json(&self, arguments: &[&str]) -> Vec<Value> {
+        let output = self.run(arguments);
+        text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn lookup_shows_the_policy_and_why() {
+    let stage = Stage::new();
+    let output = stage.run(&["lookup", "GOOD.test."]);
+    let shown = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(shown.starts_with("good.test: enforce\n  mx       mx.good.test\n  mx       *.good.test\n"), "{shown}");
+    assert!(shown.contains("  max_age  604800 (7 days)\n  id       a1\n  fetched  2"), "{shown}");
+    assert!(shown.ends_with("fetched now\n"), "{shown}");
+    assert_eq!(text(&output.stderr), "");
+}
+
+#[test]
+fn json_has_every_field_and_null_for_what_does_not_exist() {
+    let stage = Stage::new();
+    let rows = stage.json(&["lookup", "--json", "good.test", "absent.test"]);
+    let keys: Vec<&String> = rows[0].as_object().unwrap().keys().collect();
+    let wanted = [
+        "domain",
+        "mode",
+        "mx",
+        "max_age",
+        "id",
+        "source",
+        "fetched_at",
+        "expires_at",
+        "reason",
+        "reason_text",
+        "lints",
+    ];
+    assert_eq!(keys, wanted);
+    assert_eq!(rows[0]["mode"], "enforce");
+    assert_eq!(rows[0]["mx"], serde_json::json!(["mx.good.test", "*.good.test"]));
+    assert_eq!(rows[0]["source"], "https");
+    let life = rows[0]["expires_at"].as_i64().unwrap() - rows[0]["fetched_at"].as_i64().unwrap();
+    assert_eq!(life, 604_800);
+    assert_eq!(rows[1]["mode"], "none");
+    assert_eq!(rows[1]["reason"], "no-record");
+    assert_eq!(
+        (&rows[1]["max_age"], &rows[1]["id"], &rows[1]["fetched_at"]),
+        (&Value::Null, &Value::Null, &Value::Null)
+    );
+}
+
+#[test]
+fn domains_come_from_standard_input_in_their_order() {
+    let stage = Stage::new();
+    let mut child =
+        stage.command(&["lookup", "--json", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let names =
+        "good.test\r\n\n testing.test \nnone.test\nwrong.test\nmalformed.test\n192.0.2.1\na b\nm\u{fc}ller.test";
+    child.stdin.take().unwrap().write_all(names.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let seen: Vec<(String, String, String)> = text(&output.stdout)
+        .lines()
+        .map(|line| {
+            let row: Value = serde_json::from_str(line).unwrap();
+            let field = |name: &str| row[name].as_str().unwrap().to_owned();
+            (field("domain"), field("mode"), field("reason"))
+        })
+        .collect();
+    let wanted = [
+        ("good.test", "enforce", "fetched"),
+        ("testing.test", "testing", "fetched"),
+        ("none.test", "none", "fetched"),
+        ("wrong.test", "none", "policy-host-certificate-host-mismatch"),
+        ("malformed.test", "none", "policy-invalid"),
+        ("192.0.2.1", "none", "address-literal"),
+        ("a b", "none", "invalid-domain"),
+        ("xn--mller-kva.test", "none", "no-record"),
+    ];
+    let seen: Vec<_> = seen.iter().map(|(domain, mode, reason)| (&**domain, &**mode, &**reason)).collect();
+    assert_eq!(seen, wanted);
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn a_second_process_answers_from_the_cache_without_dns_and_https() {
+    let stage = Stage::new();
+    stage.run(&["lookup", "good.test"]);
+    stage.world.dns_off(true);
+    stage.world.https_off(true);
+    let rows = stage.json(&["lookup", "--json", "good.test"]);
+    assert_eq!((&rows[0]["mode"], &rows[0]["source"]), (&"enforce".into(), &"cache".into()));
+    let rows = stage.json(&["lookup", "--json", "--cache-only", "good.test", "other.test"]);
+    assert_eq!((&rows[0]["mode"], &rows[1]["reason"]), (&"enforce".into(), &"not-cached".into()));
+}
+
+#[test]
+fn dns_that_does_not_answer_is_exit_status_3_and_a_line_on_standard_error() {
+    let stage = Stage::new();
+    let output = stage.run(&["lookup", "servfail.test", "good.test"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output.stdout).contains("good.test: enforce"), "the others are answered");
+    assert!(text(&output.stderr).contains("servfail.test"), "{output:?}");
+    let rows = stage.json(&["lookup", "--json", "--set", "on_dns_error=defer", "servfail.test"]);
+    assert_eq!(rows[0]["mode"], "unknown");
+}
+
+#[test]
+fn a_missing_cache_directory_costs_a_line_and_no_answer() {
+    let stage = Stage::new();
+    let output = stage.run(&["lookup", "good.test", "--set", "cache=/nonexistent/cache.db"]);
+    assert!(text(&output.stdout).starts_with("good.test: enforce"), "{output:?}");
+    assert!(text(&output.stderr).contains("install -d -m 0750"), "{output:?}");
+}
+
+#[test]
+fn the_environment_names_a_configuration_which_must_then_exist() {
+    let stage = Stage::new();
+    let config = stage.world.directory().join("other.toml");
+    let run = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mtasts"));
+        command.args(["lookup", "--cache-only", "--json", "a.test"]).env("MTASTS_CONFIG", &config).output().unwrap()
+    };
+    let output = run();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("other.toml: cannot be read"), "{output:?}");
+    std::fs::write(&config, format!("cache = \"{}\"\n", stage.cache.display())).unwrap();
+    assert_eq!(run().status.code(), Some(0));
+    assert!(stage.cache.exists(), "the cache is where that configuration says");
+}
+
+#[test]
+fn wrong_usage_and_a_broken_configuration_are_exit_status_2_and_name_the_fault() {
+    let stage = Stage::new();
+    let broken = stage.world.directory().join("broken.toml");
+    std::fs::write(&broken, "syslog = true\ntimeout_second = 3\n").unwrap();
+    let run = |arguments: &[&str]| Command::new(env!("CARGO_BIN_EXE_mtasts")).args(arguments).output().unwrap();
+    for (arguments, want) in [
+        (&["--config", broken.to_str().unwrap(), "lookup", "a.test"][..], "line 2: key `timeout_second`"),
+        (&["lookup"], "DOMAINS"),
+        (&["lookup", "--json", "--cache-only", "--refresh", "a.test"], "cannot be used with"),
+        (&["lookup", "--https-port", "x", "a.test"], "https_port"),
+        (&["lookup", "--nameserver", "resolver.test", "a.test"], "nameservers"),
+        (&["lookup", "--set", "dane_wins", "a.test"], "KEY=VALUE"),
+        (&["parse", "/nonexistent/policy"], "/nonexistent/policy"),
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(text(&output.stderr).contains(want), "{arguments:?}: {}", text(&output.stderr));
+        assert_eq!(text(&output.stdout), "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn parse_prints_a_policy_or_the_line_that_is_wrong() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("mta-sts.txt");
+    let parse = |body: &[u8], arguments: &[&str]| {
+        std::fs::write(&path, body).unwrap();
+        Command::new(env!("CARGO_BIN_EXE_mtasts")).arg("parse").arg(&path).args(arguments).output().unwrap()
+    };
+    let good = policy_body("enforce", &["mx.good.test"], 60).into_bytes();
+    let output = parse(&good, &[]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(
+        text(&output.stdout).contains("enforce\n  mx       mx.good.test\n  max_age  60 (1 minute)\n  lint "),
+        "{output:?}"
+    );
+    let row: Value = serde_json::from_slice(&parse(&good, &["--json"]).stdout).unwrap();
+    assert_eq!((&row["mode"], &row["max_age"], &row["source"]), (&"enforce".into(), &60.into(), &"caller".into()));
+
+    for (body, want) in [
+        (&b"version: STSv1\nmode: Enforce\n"[..], "line 2: mode `Enforce`, want enforce, testing or none"),
+        (b"", "there is no `version` line"),
+        (b"version: STSv1\nmode: none\nmax_age: 1\nx: \xff\n", "line 4"),
+        (&vec![b'x'; 65_537], "more than 65536 bytes"),
+    ] {
+        let output = parse(body, &[]);
+        assert_eq!(output.status.code(), Some(1), "{want}");
+        assert!(text(&output.stderr).contains(want), "{}", text(&output.stderr));
+        assert_eq!(text(&output.stdout), "");
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_command_quietly() {
+    let stage = Stage::new();
+    let mut child = stage
+        .command(&["lookup", "good.test", "testing.test", "none.test"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+}
