@@ -34,7 +34,7 @@ demo: all
 
 # Root has everything installed and may therefore skip nothing.
 check: tools lint all
-	MTASTS_NO_SKIP=$$(test "$$(id -u)" = 0 && echo 1) $(CARGO) test --locked --workspace
+	MTASTS_NO_SKIP=$$(test "$$(id -u)" != 0 || echo 1) $(CARGO) test --locked --workspace
 	$(CARGO) build --quiet --release --locked --package mtasts-world
 	examples/demo/run.sh target/release > target/demo.out || { cat target/demo.out; exit 1; }
 	@echo "make check: everything passed"

@@ -31,7 +31,9 @@
  * an action is never 0. Network trouble is a reason in the answer, never a failed call.
  *
  * Objects are opaque and outlive the context that made them. Text that a function returns belongs to the object that
- * was asked. Any thread may use any context. Every function is safe against NULL where its comment does not say more.
+ * was asked. Any thread may use any context. NULL never crashes; each comment says what it gives. Values of enums are
+ * handed over as int, so that their size is the same for every compiler. Questions that need the network fail with
+ * MTASTS_INTERNAL when they are asked from an atexit handler or a destructor of thread-specific data.
  */
 
 #ifndef MTASTS_H
@@ -66,7 +68,7 @@
 /** There is more than one STS record, or the one is malformed. */
 #define MTASTS_INVALID_RECORD 7
 
-/** The certificate chain does not verify. */
+/** The certificate chain does not verify. Reserved: no function gives it yet. */
 #define MTASTS_NOT_VERIFIED 8
 
 /** A fault inside libmtasts. Nothing may be concluded from the call. */
@@ -299,7 +301,8 @@ extern "C" {
  * Says what was wrong with the last call of this thread that failed, and what would be right.
  *
  * Returns one line of text, never NULL, empty before the first failure. It belongs to the library and is valid until
- * the next failing call of the same thread. Successful calls leave it as it is. Any thread; does not block.
+ * the next failing call of the same thread. Successful calls leave it as it is, so that it means something after a
+ * failed call only. Any thread; does not block.
  */
 const char *mtasts_last_error(void);
 
@@ -321,7 +324,7 @@ const char *mtasts_version(void);
 /**
  * Looks up the policy of a domain on the process's default context (RFC 8461 sections 3 and 5.1).
  *
- * The default context is made by the first call, from /etc/mtasts.toml if that exists; mtasts_cleanup closes it.
+ * The default context is made by the first call as mtasts_context_new with NULL makes one; mtasts_cleanup closes it.
  *
  * domain: the recipient's domain or that of the next hop, NUL-terminated, in any case, A-labels or UTF-8 U-labels,
  * with or without a final dot. A text that cannot be a domain, an IP address included, has no policy.
@@ -329,7 +332,7 @@ const char *mtasts_version(void);
  * len: size of buf in bytes; MTASTS_PATTERNS_SIZE is always enough.
  *
  * Returns MTASTS_MODE_NONE, MTASTS_MODE_TESTING, MTASTS_MODE_ENFORCE or MTASTS_MODE_UNKNOWN, or a negative status:
- * -MTASTS_NULL_ARGUMENT, -MTASTS_INVALID_CONFIG, -MTASTS_BUFFER_TOO_SMALL (buf then holds ""), -MTASTS_INTERNAL. Take a
+ * -MTASTS_NULL_ARGUMENT, -MTASTS_INVALID_CONFIG, -MTASTS_BUFFER_TOO_SMALL (buf then holds "" if len is not 0), -MTASTS_INTERNAL. Take a
  * negative result as "keep the message". Network trouble is no failure: what is cached stays in force.
  *
  * Any thread. May block up to deadline_seconds of the configuration; a cached answer does not block.
@@ -432,11 +435,13 @@ int mtasts_query(struct mtasts_context *context,
                  struct mtasts_policy **policy);
 
 /**
- * Does what mtasts_query does, for a message whose MX hosts are known.
+ * Does what mtasts_query does, for a message whose MX hosts are known. In this version it acts as mtasts_query does.
  *
- * context, domain, flags, timeout_ms, policy, result, threads, blocking: as for mtasts_query.
+ * context, domain, flags, timeout_ms, policy, threads, blocking: as for mtasts_query.
  * mx_hosts: the names from the MX records, each NUL-terminated; may be NULL if count is 0.
  * count: their number.
+ *
+ * Returns what mtasts_query returns, and MTASTS_INVALID_ARGUMENT for an impossible count.
  */
 int mtasts_query_for(struct mtasts_context *context,
                      const char *domain,
@@ -451,11 +456,11 @@ int mtasts_query_for(struct mtasts_context *context,
  *
  * body: the body as served, not NUL-terminated; any bytes. Not NULL, also if len is 0. Not kept.
  * len: its length in bytes.
- * policy: takes a policy object on MTASTS_OK, without domain and id, fetched now; mtasts_policy_free frees it. Set
+ * policy: takes a policy object on MTASTS_OK, without domain and id, fetched now, dane_wins off; mtasts_policy_free frees it. Set
  * to NULL on failure. Not NULL.
  *
- * Returns MTASTS_OK, MTASTS_NULL_ARGUMENT, MTASTS_INVALID_POLICY (mtasts_last_error names the line and what is wrong
- * with it) or MTASTS_INTERNAL. Any thread; does not block.
+ * Returns MTASTS_OK, MTASTS_NULL_ARGUMENT, MTASTS_INVALID_ARGUMENT (an impossible length), MTASTS_INVALID_POLICY
+ * (mtasts_last_error names the line and what is wrong with it) or MTASTS_INTERNAL. Any thread; does not block.
  */
 int mtasts_policy_parse(const uint8_t *body,
                         size_t len,
@@ -680,11 +685,12 @@ void mtasts_decision_free(struct mtasts_decision *decision);
  * bytes. May be NULL if count is 0.
  * len: the length of each record in bytes. May be NULL if count is 0.
  * count: the number of records.
- * id: takes the id, NUL-terminated; empty on failure. Not NULL.
+ * id: takes the id, NUL-terminated; empty on failure if id_len is not 0. Not NULL.
  * id_len: size of id in bytes; MTASTS_ID_SIZE is always enough.
  *
  * Returns MTASTS_OK, MTASTS_NO_RECORD (no record speaks of MTA-STS), MTASTS_INVALID_RECORD (several do, or the one is
- * malformed; for a sender both mean "no record"), MTASTS_BUFFER_TOO_SMALL, MTASTS_NULL_ARGUMENT or MTASTS_INTERNAL. Any
+ * malformed; for a sender both mean "no record"), MTASTS_BUFFER_TOO_SMALL, MTASTS_NULL_ARGUMENT, MTASTS_INVALID_ARGUMENT (an
+ * impossible length) or MTASTS_INTERNAL. Any
  * thread; does not block.
  */
 int mtasts_record_select(const uint8_t *const *txt,

@@ -11,11 +11,16 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use hickory_resolver::{Resolver, system_conf};
+use std::future::poll_fn;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
 /// One try at one server takes no longer, so that a silent one leaves time for others.
 const LONGEST_TRY: Duration = Duration::from_secs(3);
+/// Once one address family is known, the other may take this much longer.
+const OTHER_FAMILY_GRACE: Duration = Duration::from_secs(1);
 /// Tries after the first.
 const RETRIES: usize = 2;
 
@@ -45,59 +50,120 @@ pub fn txt(settings: &Settings, name: &str, deadline: Deadline) -> Answer<Vec<u8
         RData::TXT(txt) => Some(txt.txt_data.concat()),
         _ => None,
     };
-    let lookup = |resolver: Asker, name: Name| async move { resolver.lookup(name, RecordType::TXT).await };
-    match run(settings, name, deadline, lookup) {
-        Ok(outcome) => answer(outcome, pick),
-        Err(problem) => Answer::Failed(problem),
-    }
+    let lookup = async |asker: &Asker, name: &Name| {
+        let outcome = tokio::time::timeout(asker.deadline.remaining(), asker.lookup(name, RecordType::TXT)).await;
+        outcome.map_or_else(|_| too_late(), |outcome| answer(outcome, pick))
+    };
+    run(settings, name, deadline, lookup)
 }
 
 /// Asks for the IPv4 and IPv6 addresses of a host, both at once. They come interleaved, so that the loss of one
-/// family costs one try.
+/// family costs one try. Once one family has answered, the other has little time left.
 pub fn addresses(settings: &Settings, host: &str, deadline: Deadline) -> Answer<IpAddr> {
     let pick = |data: &RData| match data {
         RData::A(address) => Some(IpAddr::from(address.0)),
         RData::AAAA(address) => Some(IpAddr::from(address.0)),
         _ => None,
     };
-    let lookup = |resolver: Asker, name: Name| async move {
-        tokio::join!(resolver.lookup(name.clone(), RecordType::A), resolver.lookup(name, RecordType::AAAA))
+    let lookup = async |asker: &Asker, name: &Name| {
+        let mut v4 = pin!(asker.lookup(name, RecordType::A));
+        let mut v6 = pin!(asker.lookup(name, RecordType::AAAA));
+        let mut end = pin!(tokio::time::sleep(asker.deadline.remaining()));
+        let (mut of_v4, mut of_v6) = (None, None);
+        poll_fn(|context| {
+            let had_one = of_v4.is_some() || of_v6.is_some();
+            for (family, outcome) in
+                [(v4.as_mut() as Pin<&mut dyn Future<Output = Outcome>>, &mut of_v4), (v6.as_mut(), &mut of_v6)]
+            {
+                if outcome.is_none()
+                    && let Poll::Ready(done) = family.poll(context)
+                {
+                    *outcome = Some(answer(done, pick));
+                }
+            }
+            let found_one = [&of_v4, &of_v6].into_iter().flatten().any(|answer| matches!(answer, Answer::Found { .. }));
+            if found_one && !had_one {
+                let grace = OTHER_FAMILY_GRACE.min(asker.deadline.remaining());
+                end.as_mut().reset(tokio::time::Instant::now() + grace);
+            }
+            match (&of_v4, &of_v6) {
+                (Some(_), Some(_)) => Poll::Ready(()),
+                _ => end.as_mut().poll(context),
+            }
+        })
+        .await;
+        merge(of_v4.unwrap_or_else(too_late), of_v6.unwrap_or_else(too_late))
     };
-    match run(settings, host, deadline, lookup) {
-        Ok((v4, v6)) => merge(answer(v4, pick), answer(v6, pick)),
-        Err(problem) => Answer::Failed(problem),
+    run(settings, host, deadline, lookup)
+}
+
+type Outcome = Result<hickory_resolver::lookup::Lookup, NetError>;
+
+/// One resolver and the moment at which it must have answered.
+struct Asker {
+    resolver: Resolver<TokioRuntimeProvider>,
+    deadline: Deadline,
+}
+
+impl Asker {
+    fn new(servers: Vec<NameServerConfig>, deadline: Deadline) -> Result<Self, NetError> {
+        let config = ResolverConfig::from_name_servers(servers);
+        let builder = Resolver::builder_with_config(config, TokioRuntimeProvider::default());
+        Ok(Self { resolver: builder.with_options(options(deadline)).build()?, deadline })
+    }
+
+    async fn lookup(&self, name: &Name, kind: RecordType) -> Outcome {
+        self.resolver.lookup(name.clone(), kind).await
     }
 }
 
-type Asker = Resolver<TokioRuntimeProvider>;
-type Outcome = Result<hickory_resolver::lookup::Lookup, NetError>;
+fn too_late<T>() -> Answer<T> {
+    Answer::Failed("no answer from DNS in time".to_owned())
+}
 
-fn run<T, F: Future<Output = T>>(
+fn run<T>(
     settings: &Settings,
     name: &str,
     deadline: Deadline,
-    lookup: impl FnOnce(Asker, Name) -> F,
-) -> Result<T, String> {
+    lookup: impl AsyncFn(&Asker, &Name) -> Answer<T>,
+) -> Answer<T> {
     let deadline = deadline.at_most(settings.dns_timeout);
-    let mut name = Name::from_ascii(name).map_err(|error| format!("{name}: not a DNS name: {error}"))?;
+    let Ok(mut name) = Name::from_ascii(name) else { return Answer::Failed("not a DNS name".to_owned()) };
     name.set_fqdn(true);
     let servers = name_servers(&settings.nameservers);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()
-        .map_err(|error| format!("{name} no socket to ask with: {error}"))?;
-    let shown = name.to_string();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return Answer::Failed(format!("no socket to ask DNS with: {error}")),
+    };
     runtime.block_on(async {
-        let resolver =
-            Resolver::builder_with_config(ResolverConfig::from_name_servers(servers), TokioRuntimeProvider::default())
-                .with_options(options(deadline))
-                .build()
-                .map_err(|error| format!("{shown} no resolver: {error}"))?;
-        tokio::time::timeout(deadline.remaining(), lookup(resolver, name))
-            .await
-            .map_err(|_| format!("{shown} no answer from DNS in time"))
+        // All servers at once first: of a silent and a good one the good one answers.
+        let all = ask(servers.clone(), deadline, &lookup, &name).await;
+        if servers.len() < 2 {
+            return all;
+        }
+        let mut last = all;
+        // The first failure of any server has ended that; one that works may still be among the others.
+        for server in servers {
+            if !matches!(last, Answer::Failed(_)) || deadline.has_passed() {
+                break;
+            }
+            last = ask(vec![server], deadline, &lookup, &name).await;
+        }
+        last
     })
+}
+
+async fn ask<T>(
+    servers: Vec<NameServerConfig>,
+    deadline: Deadline,
+    lookup: impl AsyncFn(&Asker, &Name) -> Answer<T>,
+    name: &Name,
+) -> Answer<T> {
+    match Asker::new(servers, deadline) {
+        Ok(asker) => lookup(&asker, name).await,
+        Err(error) => Answer::Failed(format!("no resolver: {error}")),
+    }
 }
 
 /// The resolvers to ask: those of the configuration, else those of resolv.conf, else one on this machine as
@@ -141,7 +207,7 @@ fn answer<T>(outcome: Outcome, pick: impl Fn(&RData) -> Option<T>) -> Answer<T> 
             if records.is_empty() { Answer::Absent { ttl } } else { Answer::Found { records, ttl: ttl.unwrap_or(0) } }
         }
         Err(NetError::Dns(DnsError::NoRecordsFound(none))) => Answer::Absent { ttl: none.negative_ttl },
-        Err(NetError::Timeout) => Answer::Failed("no answer from DNS in time".to_owned()),
+        Err(NetError::Timeout) => too_late(),
         Err(NetError::Dns(DnsError::ResponseCode(code))) => Answer::Failed(format!("DNS answers {code}")),
         Err(error) => Answer::Failed(format!("no answer from DNS: {error}")),
     }

@@ -101,7 +101,11 @@ unsafe fn answer(
             None => Verdict::Hold("an argument is NULL".to_owned()),
         };
         match verdict {
-            Verdict::Text(text) => (EXIM_OK, lend(&text)),
+            Verdict::Text(text) => match CString::new(text) {
+                Ok(text) => (EXIM_OK, lend(text)),
+                // Cut at its NUL it could be empty, which means "no constraint".
+                Err(_) => (EXIM_FAIL, leave("a host name holds a NUL byte")),
+            },
             Verdict::Hold(why) => (EXIM_FAIL, leave(&why)),
         }
     });
@@ -135,11 +139,10 @@ unsafe fn arguments<'a>(argc: c_int, argv: *mut *mut c_uchar) -> Option<Vec<&'a 
 }
 
 /// A text that Exim copies at once.
-fn lend(text: &str) -> *mut c_uchar {
+fn lend(text: CString) -> *mut c_uchar {
     thread_local! {
         static LENT: RefCell<CString> = RefCell::new(CString::default());
     }
-    let text = CString::new(text).unwrap_or_default();
     LENT.with(|lent| {
         *lent.borrow_mut() = text;
         lent.borrow().as_ptr().cast_mut().cast()

@@ -149,19 +149,24 @@ fn check_head(response: &Response<Body>) -> Result<(), Fault> {
     if status != 200 {
         return Err(Fault::last(Reason::PolicyHostStatus, format!("status {status}, want 200")));
     }
-    let header = |name: HeaderName| response.headers().get(name).map(|value| value.as_bytes().to_vec());
-    let media_type = header(CONTENT_TYPE);
-    let kind = media_type.as_deref().and_then(|value| value.split(|&byte| byte == b';').next()).map(<[u8]>::trim_ascii);
-    if !kind.is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/plain")) {
-        let is = media_type.map_or("missing".to_owned(), |value| format!("`{}`", shown(&value)));
+    let lines = |name: HeaderName| response.headers().get_all(name).iter().map(|value| value.as_bytes());
+    let is_plain = |value: &[u8]| {
+        value
+            .split(|&byte| byte == b';')
+            .next()
+            .is_some_and(|kind| kind.trim_ascii().eq_ignore_ascii_case(b"text/plain"))
+    };
+    let odd_type = lines(CONTENT_TYPE).find(|value| !is_plain(value)).map(|value| format!("`{}`", shown(value)));
+    let missing_type = lines(CONTENT_TYPE).next().is_none().then(|| "missing".to_owned());
+    if let Some(is) = odd_type.or(missing_type) {
         return Err(Fault::last(Reason::PolicyHostMediaType, format!("Content-Type is {is}, want text/plain")));
     }
-    match header(CONTENT_ENCODING) {
-        Some(coding) if !coding.trim_ascii().eq_ignore_ascii_case(b"identity") => Err(Fault::last(
+    match lines(CONTENT_ENCODING).find(|coding| !coding.trim_ascii().eq_ignore_ascii_case(b"identity")) {
+        Some(coding) => Err(Fault::last(
             Reason::PolicyHostContentEncoding,
-            format!("Content-Encoding is `{}`, which was not asked for", shown(&coding)),
+            format!("Content-Encoding is `{}`, which was not asked for", shown(coding)),
         )),
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 
@@ -177,15 +182,7 @@ fn read_body(response: &mut Response<Body>, address: SocketAddr) -> Result<Vec<u
         Ok(body) if body.len() > MAX_BODY_BYTES => Err(too_large()),
         Ok(body) => Ok(body),
         Err(Error::BodyExceedsLimit(_)) => Err(too_large()),
-        Err(error) => {
-            let fault = judge(&error, address);
-            // The head has been read, so that a lost connection now is a body that stops short.
-            let reason = match fault.reason {
-                Reason::PolicyHostUnreachable => Reason::PolicyHostIncompleteBody,
-                other => other,
-            };
-            Err(Fault { reason, ..fault })
-        }
+        Err(error) => Err(judge(&error, address)),
     }
 }
 
@@ -197,6 +194,10 @@ fn judge(error: &Error, address: SocketAddr) -> Fault {
     }
     if connect::is_timeout(error) {
         return Fault::retryable(Reason::PolicyHostTimedOut, format!("no answer from {address} in time"));
+    }
+    if connect::is_cut(error) {
+        let text = format!("{address} ends the connection before the end of its answer");
+        return Fault::retryable(Reason::PolicyHostIncompleteBody, text);
     }
     match error {
         Error::Io(error) => Fault::retryable(Reason::PolicyHostUnreachable, format!("{address}: {error}")),

@@ -1,13 +1,25 @@
 //! The shared vectors, through the C functions: what is right in Rust must be right behind the adapter, too.
 
 use mtasts::capi::*;
+use mtasts::decision::{Action, Dane, TlsState};
 use serde_json::Value;
 use std::ffi::{CStr, CString, c_char, c_int};
+use std::fs;
+use std::path::Path;
 use std::ptr;
 
+/// The rows of one section, from every file of vectors.
 fn section(name: &str) -> Vec<Value> {
-    let vectors: Value = serde_json::from_str(include_str!("vectors/vectors.json")).unwrap();
-    vectors[name].as_array().unwrap().clone()
+    let mut rows = Vec::new();
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            let vectors: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+            rows.extend(vectors[name].as_array().into_iter().flatten().cloned());
+        }
+    }
+    assert!(!rows.is_empty(), "no vectors in section {name}");
+    rows
 }
 
 fn text<'a>(row: &'a Value, key: &str) -> &'a str {
@@ -67,9 +79,9 @@ impl Policy {
             mtasts_decision_free(before);
             mtasts_decision_free(after);
             match action {
-                1 => "deliver",
-                2 => "deliver-report",
-                5 | 6 => "refuse",
+                action if action == Action::Deliver as c_int => "deliver",
+                action if action == Action::DeliverReport as c_int => "deliver-report",
+                action if action == Action::SkipHost as c_int || action == Action::Defer as c_int => "refuse",
                 other => panic!("{row}: action {other} after the handshake"),
             }
         }
@@ -83,27 +95,27 @@ impl Drop for Policy {
     }
 }
 
-/// MTASTS_TLS_*
 fn tls_state(row: &Value) -> c_int {
-    match text(row, "tls") {
-        "ok" => 1,
-        "no-starttls" => 2,
-        "bad-name" => 4,
-        "untrusted" => 5,
-        "expired" => 6,
+    let state = match text(row, "tls") {
+        "ok" => TlsState::Ok,
+        "no-starttls" => TlsState::NoStarttls,
+        "bad-name" => TlsState::HostMismatch,
+        "untrusted" => TlsState::NotTrusted,
+        "expired" => TlsState::Expired,
         other => panic!("{row}: tls {other}"),
-    }
+    };
+    state as c_int
 }
 
-/// MTASTS_DANE_*
 fn dane_state(row: &Value) -> c_int {
-    match text(row, "dane") {
-        "absent" => 1,
-        "unusable" => 2,
-        "ok" => 3,
-        "fail" | "bogus" => 4,
+    let state = match text(row, "dane") {
+        "absent" => Dane::Absent,
+        "unusable" => Dane::Unusable,
+        "ok" => Dane::Usable,
+        "fail" | "bogus" => Dane::Failed,
         other => panic!("{row}: dane {other}"),
-    }
+    };
+    state as c_int
 }
 
 fn body(row: &Value) -> Vec<u8> {
@@ -161,8 +173,11 @@ fn policies_are_read_as_the_vectors_say() {
             other => panic!("{row}: mode {other}"),
         };
         assert_eq!((mode, Some(max_age)), (expected, row["max_age"].as_u64()), "{row}");
-        let patterns: Vec<String> = texts(&row["mx"]).iter().map(|pattern| pattern.to_ascii_lowercase()).collect();
-        assert_eq!(policy.mx(), patterns, "{row}");
+        // A row with thousands of patterns does not list them.
+        if !row["mx"].is_null() {
+            let patterns: Vec<String> = texts(&row["mx"]).iter().map(|pattern| pattern.to_ascii_lowercase()).collect();
+            assert_eq!(policy.mx(), patterns, "{row}");
+        }
         let mut len = 0;
         // SAFETY: the bytes belong to the object, which lives.
         let kept = unsafe {
@@ -200,8 +215,8 @@ fn mx_hosts_match_as_the_vectors_say() {
 fn deliveries_are_decided_as_the_vectors_say() {
     for row in section("decisions") {
         let policy = Policy::of(&row);
-        for not_dane in [0, 1] {
-            assert_eq!(policy.deliver(&row, not_dane), text(&row, "expect"), "{row}");
+        for without in [Dane::NotChecked, Dane::Absent] {
+            assert_eq!(policy.deliver(&row, without as c_int), text(&row, "expect"), "{row}");
         }
     }
 }

@@ -90,7 +90,7 @@ impl Cache {
         let is_unsaved = outcome.is_err();
         self.memory.put(domain, &Arc::new(row), is_unsaved);
         if let Err(problem) = outcome {
-            log.line(Level::Error, &format!("{problem}; what is known about {domain} is kept in memory only"));
+            log.line(Level::Error, &format!("{problem}; policies are kept in memory only"));
         }
     }
 }

@@ -172,11 +172,13 @@ pub unsafe extern "C" fn mtasts_query(
     })
 }
 
-/// Does what `mtasts_query` does, for a message whose MX hosts are known.
+/// Does what `mtasts_query` does, for a message whose MX hosts are known. In this version it acts as `mtasts_query` does.
 ///
-/// context, domain, flags, timeout_ms, policy, result, threads, blocking: as for `mtasts_query`.
+/// context, domain, flags, timeout_ms, policy, threads, blocking: as for `mtasts_query`.
 /// mx_hosts: the names from the MX records, each NUL-terminated; may be NULL if count is 0.
 /// count: their number.
+///
+/// Returns what `mtasts_query` returns, and MTASTS_INVALID_ARGUMENT for an impossible count.
 ///
 /// # Safety
 /// The pointers must be as described.

@@ -66,7 +66,7 @@ pub extern "C" fn mtasts_version() -> *const c_char {
 
 /// Looks up the policy of a domain on the process's default context (RFC 8461 sections 3 and 5.1).
 ///
-/// The default context is made by the first call, from `/etc/mtasts.toml` if that exists; `mtasts_cleanup` closes it.
+/// The default context is made by the first call as `mtasts_context_new` with NULL makes one; `mtasts_cleanup` closes it.
 ///
 /// domain: the recipient's domain or that of the next hop, NUL-terminated, in any case, A-labels or UTF-8 U-labels,
 /// with or without a final dot. A text that cannot be a domain, an IP address included, has no policy.
@@ -74,7 +74,7 @@ pub extern "C" fn mtasts_version() -> *const c_char {
 /// len: size of buf in bytes; MTASTS_PATTERNS_SIZE is always enough.
 ///
 /// Returns MTASTS_MODE_NONE, MTASTS_MODE_TESTING, MTASTS_MODE_ENFORCE or MTASTS_MODE_UNKNOWN, or a negative status:
-/// -MTASTS_NULL_ARGUMENT, -MTASTS_INVALID_CONFIG, -MTASTS_BUFFER_TOO_SMALL (buf then holds ""), -MTASTS_INTERNAL. Take a
+/// -MTASTS_NULL_ARGUMENT, -MTASTS_INVALID_CONFIG, -MTASTS_BUFFER_TOO_SMALL (buf then holds "" if len is not 0), -MTASTS_INTERNAL. Take a
 /// negative result as "keep the message". Network trouble is no failure: what is cached stays in force.
 ///
 /// Any thread. May block up to `deadline_seconds` of the configuration; a cached answer does not block.

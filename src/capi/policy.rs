@@ -58,11 +58,11 @@ where
 ///
 /// body: the body as served, not NUL-terminated; any bytes. Not NULL, also if len is 0. Not kept.
 /// len: its length in bytes.
-/// policy: takes a policy object on MTASTS_OK, without domain and id, fetched now; `mtasts_policy_free` frees it. Set
+/// policy: takes a policy object on MTASTS_OK, without domain and id, fetched now, `dane_wins` off; `mtasts_policy_free` frees it. Set
 /// to NULL on failure. Not NULL.
 ///
-/// Returns MTASTS_OK, MTASTS_NULL_ARGUMENT, MTASTS_INVALID_POLICY (`mtasts_last_error` names the line and what is wrong
-/// with it) or MTASTS_INTERNAL. Any thread; does not block.
+/// Returns MTASTS_OK, MTASTS_NULL_ARGUMENT, MTASTS_INVALID_ARGUMENT (an impossible length), MTASTS_INVALID_POLICY
+/// (`mtasts_last_error` names the line and what is wrong with it) or MTASTS_INTERNAL. Any thread; does not block.
 ///
 /// # Safety
 /// The pointers must be as described.

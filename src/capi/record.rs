@@ -15,11 +15,12 @@ pub const MTASTS_ID_SIZE: usize = 33;
 /// bytes. May be NULL if count is 0.
 /// len: the length of each record in bytes. May be NULL if count is 0.
 /// count: the number of records.
-/// id: takes the id, NUL-terminated; empty on failure. Not NULL.
+/// id: takes the id, NUL-terminated; empty on failure if id_len is not 0. Not NULL.
 /// id_len: size of id in bytes; MTASTS_ID_SIZE is always enough.
 ///
 /// Returns MTASTS_OK, MTASTS_NO_RECORD (no record speaks of MTA-STS), MTASTS_INVALID_RECORD (several do, or the one is
-/// malformed; for a sender both mean "no record"), MTASTS_BUFFER_TOO_SMALL, MTASTS_NULL_ARGUMENT or MTASTS_INTERNAL. Any
+/// malformed; for a sender both mean "no record"), MTASTS_BUFFER_TOO_SMALL, MTASTS_NULL_ARGUMENT, MTASTS_INVALID_ARGUMENT (an
+/// impossible length) or MTASTS_INTERNAL. Any
 /// thread; does not block.
 ///
 /// # Safety

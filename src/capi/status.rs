@@ -20,7 +20,7 @@ pub const MTASTS_INVALID_POLICY: c_int = 5;
 pub const MTASTS_NO_RECORD: c_int = 6;
 /// There is more than one STS record, or the one is malformed.
 pub const MTASTS_INVALID_RECORD: c_int = 7;
-/// The certificate chain does not verify.
+/// The certificate chain does not verify. Reserved: no function gives it yet.
 pub const MTASTS_NOT_VERIFIED: c_int = 8;
 /// A fault inside libmtasts. Nothing may be concluded from the call.
 pub const MTASTS_INTERNAL: c_int = 9;
@@ -32,7 +32,8 @@ thread_local! {
 /// Says what was wrong with the last call of this thread that failed, and what would be right.
 ///
 /// Returns one line of text, never NULL, empty before the first failure. It belongs to the library and is valid until
-/// the next failing call of the same thread. Successful calls leave it as it is. Any thread; does not block.
+/// the next failing call of the same thread. Successful calls leave it as it is, so that it means something after a
+/// failed call only. Any thread; does not block.
 #[unsafe(no_mangle)]
 pub extern "C" fn mtasts_last_error() -> *const c_char {
     LAST_ERROR.try_with(|text| text.borrow().as_ptr()).unwrap_or(c"".as_ptr())

@@ -59,7 +59,10 @@ impl Connector for TlsConnector {
         let socket = TimedSocket { stream, deadline: self.deadline };
         let connection = ClientConnection::new(Arc::clone(&self.config), name).map_err(Error::Rustls)?;
         let mut stream = StreamOwned::new(connection, socket);
-        stream.conn.complete_io(&mut stream.sock).map_err(Error::Io)?;
+        stream.conn.complete_io(&mut stream.sock).map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof => Error::ConnectionFailed,
+            _ => Error::Io(error),
+        })?;
         let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
         Ok(Some(TlsTransport { stream, buffers }))
     }
@@ -121,13 +124,12 @@ impl Transport for TlsTransport {
 
     fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), Error> {
         let output = self.buffers.output().get(..amount).unwrap_or_default();
-        self.stream.write_all(output).and_then(|()| self.stream.flush()).map_err(Error::Io)
+        self.stream.write_all(output).and_then(|()| self.stream.flush()).map_err(told_if_cut)
     }
 
     fn await_input(&mut self, _: NextTimeout) -> Result<bool, Error> {
-        // A connection that is cut without close_notify is an error here, never the end of a body (RFC 8446
-        // section 6.1).
-        let amount = self.stream.read(self.buffers.input_append_buf()).map_err(Error::Io)?;
+        // Only a close_notify may end a body: without one anybody on the path could cut it (RFC 8446 section 6.1).
+        let amount = self.stream.read(self.buffers.input_append_buf()).map_err(told_if_cut)?;
         self.buffers.input_appended(amount);
         Ok(amount > 0)
     }
@@ -144,6 +146,36 @@ impl Transport for TlsTransport {
 impl std::fmt::Debug for TlsTransport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TlsTransport").field("socket", &self.stream.sock).finish_non_exhaustive()
+    }
+}
+
+/// A connection that was cut after the handshake.
+#[derive(Debug)]
+struct Cut;
+
+impl std::fmt::Display for Cut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the connection was cut")
+    }
+}
+
+impl std::error::Error for Cut {}
+
+/// Gives a cut connection a kind of its own: ureq takes the kinds that it has for the end of a body.
+fn told_if_cut(error: io::Error) -> Error {
+    use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    match error.kind() {
+        UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe => Error::Io(io::Error::other(Cut)),
+        _ => Error::Io(error),
+    }
+}
+
+/// Whether an error of ureq says that the connection ended before the answer did.
+pub fn is_cut(error: &Error) -> bool {
+    match error {
+        Error::Io(error) if error.kind() == ErrorKind::UnexpectedEof => true,
+        Error::Io(error) => error.get_ref().is_some_and(|inner| inner.is::<Cut>()),
+        _ => false,
     }
 }
 

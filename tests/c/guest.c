@@ -1,0 +1,327 @@
+/* A guest leaves its host as it was: threads, descriptors, signals, cancellation, forks. */
+
+#define _GNU_SOURCE
+#include "check.h"
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static char patterns[MTASTS_PATTERNS_SIZE];
+
+static int thread_count(void)
+{
+    DIR *directory = opendir("/proc/self/task");
+    int count = 0;
+    for (struct dirent *entry; (entry = readdir(directory)) != NULL;) {
+        count += entry->d_name[0] != '.';
+    }
+    closedir(directory);
+    return count;
+}
+
+#define MOST_DESCRIPTORS 256
+
+/* Which descriptors are open. */
+struct descriptors {
+    char is_open[MOST_DESCRIPTORS];
+};
+
+static struct descriptors descriptors(void)
+{
+    struct descriptors now = {{0}};
+    DIR *directory = opendir("/proc/self/fd");
+    for (struct dirent *entry; (entry = readdir(directory)) != NULL;) {
+        int fd = atoi(entry->d_name);
+        if (entry->d_name[0] != '.' && fd != dirfd(directory) && fd < MOST_DESCRIPTORS) {
+            now.is_open[fd] = 1;
+        }
+    }
+    closedir(directory);
+    return now;
+}
+
+static int ends_with(const char *text, const char *end)
+{
+    return strlen(text) >= strlen(end) && strcmp(text + strlen(text) - strlen(end), end) == 0;
+}
+
+/* Nothing is open that was not open before, but the database if it may be. */
+static void check_descriptors(struct descriptors before, int may_have_database, int line)
+{
+    struct descriptors now = descriptors();
+    for (int fd = 0; fd < MOST_DESCRIPTORS; fd++) {
+        char link[64], target[1000] = "";
+        snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+        if (now.is_open[fd] && readlink(link, target, sizeof target - 1) < 0) {
+            target[0] = '\0';
+        }
+        int is_database = ends_with(target, "/cache.db") || ends_with(target, "/cache.db-journal");
+        if (now.is_open[fd] && !before.is_open[fd] && !(may_have_database && is_database)) {
+            printf("%s:%d: descriptor %d is open: %s\n", __FILE__, line, fd, target);
+            faults++;
+        }
+        if (before.is_open[fd] && !now.is_open[fd]) {
+            printf("%s:%d: descriptor %d of the host was closed\n", __FILE__, line, fd);
+            faults++;
+        }
+    }
+}
+
+static void no_thread_and_no_socket_stays(void)
+{
+    struct descriptors before = descriptors();
+    int threads = thread_count();
+    mtasts_context *context = new_context();
+    check_descriptors(before, 0, __LINE__);
+    mtasts_policy *policy = ask(context, "good.test");
+    CHECK_TEXT(mtasts_policy_source(policy), "https");
+    mtasts_policy_free(policy);
+    CHECK_NUMBER(thread_count(), threads);
+    check_descriptors(before, 1, __LINE__);
+    /* Failures leave no more than successes. */
+    static const char *const trouble[] = {"malformed.test", "wrong-certificate.test", "silent.test", "mute.test"};
+    for (size_t i = 0; i < COUNT(trouble); i++) {
+        CHECK_NUMBER(mtasts_query(context, trouble[i], 0, 300, &policy), MTASTS_OK);
+        CHECK_NUMBER(mtasts_policy_mode(policy), MTASTS_MODE_NONE);
+        mtasts_policy_free(policy);
+        CHECK_NUMBER(thread_count(), threads);
+        check_descriptors(before, 1, __LINE__);
+    }
+    CHECK_NUMBER(mtasts_lookup("testing.test", patterns, sizeof patterns), MTASTS_MODE_TESTING);
+    CHECK_NUMBER(thread_count(), threads);
+    check_descriptors(before, 1, __LINE__);
+    mtasts_cleanup();
+    mtasts_context_free(context);
+    CHECK_NUMBER(thread_count(), threads);
+    check_descriptors(before, 0, __LINE__);
+}
+
+static volatile sig_atomic_t ticks;
+
+static void tick(int signal)
+{
+    (void)signal;
+    ticks++;
+}
+
+/* drip.test has a policy host that sends its policy byte by byte, so that many signals arrive meanwhile. */
+static void signals_do_no_harm(void)
+{
+    struct sigaction action = {0};
+    struct itimerval each_millisecond = {{0, 1000}, {0, 1000}}, never = {{0, 0}, {0, 0}};
+    action.sa_handler = tick;
+    CHECK_NUMBER(sigaction(SIGALRM, &action, NULL), 0);
+    CHECK_NUMBER(setitimer(ITIMER_REAL, &each_millisecond, NULL), 0);
+    mtasts_context *context = new_context();
+    static const struct {
+        const char *domain;
+        int mode, reason;
+    } rows[] = {
+        {"drip.test", MTASTS_MODE_ENFORCE, MTASTS_REASON_FETCHED},
+        {"good.test", MTASTS_MODE_ENFORCE, MTASTS_REASON_FETCHED},
+        {"testing.test", MTASTS_MODE_TESTING, MTASTS_REASON_FETCHED},
+        {"none.test", MTASTS_MODE_NONE, MTASTS_REASON_FETCHED},
+        {"absent.test", MTASTS_MODE_NONE, MTASTS_REASON_NO_RECORD},
+        {"malformed.test", MTASTS_MODE_NONE, MTASTS_REASON_POLICY_INVALID},
+        {"wrong-certificate.test", MTASTS_MODE_NONE, MTASTS_REASON_POLICY_HOST_CERTIFICATE_HOST_MISMATCH},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        mtasts_policy *policy = ask(context, rows[i].domain);
+        int is_good = CHECK_NUMBER(mtasts_policy_mode(policy), rows[i].mode);
+        is_good &= CHECK_NUMBER(mtasts_policy_reason(policy), rows[i].reason);
+        if (!is_good) {
+            printf("... for %s: %s\n", rows[i].domain, mtasts_policy_reason_text(policy));
+        }
+        mtasts_policy_free(policy);
+    }
+    CHECK(ticks > 100);
+    /* The host's handler and timer are still there. */
+    struct itimerval still;
+    struct sigaction mine;
+    CHECK(getitimer(ITIMER_REAL, &still) == 0 && still.it_interval.tv_usec == 1000);
+    CHECK(sigaction(SIGALRM, NULL, &mine) == 0 && mine.sa_handler == tick);
+    setitimer(ITIMER_REAL, &never, NULL);
+    struct sigaction pipe_action;
+    CHECK(sigaction(SIGPIPE, NULL, &pipe_action) == 0 && pipe_action.sa_handler == SIG_DFL);
+    mtasts_context_free(context);
+}
+
+/* A name server that hears a question and does not answer: whoever asks it is inside a call that blocks. */
+static int silent_server(mtasts_context *context)
+{
+    struct sockaddr_in address = {0};
+    socklen_t length = sizeof address;
+    char name[100];
+    int server = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    CHECK_NUMBER(bind(server, (struct sockaddr *)&address, sizeof address), 0);
+    CHECK_NUMBER(getsockname(server, (struct sockaddr *)&address, &length), 0);
+    snprintf(name, sizeof name, "127.0.0.1:%d", ntohs(address.sin_port));
+    CHECK_NUMBER(mtasts_context_set(context, "nameservers", name), MTASTS_OK);
+    return server;
+}
+
+static void wait_for_question(int server)
+{
+    char question[1000];
+    CHECK(recv(server, question, sizeof question, 0) > 0);
+}
+
+struct asker {
+    mtasts_context *context;
+    int status, reason;
+    volatile int has_returned, has_gone_on;
+};
+
+static void *ask_in_vain(void *argument)
+{
+    struct asker *asker = argument;
+    mtasts_policy *policy = NULL;
+    int state = -1, type = -1;
+    asker->status = mtasts_query(asker->context, "fresh.test", 0, 1000, &policy);
+    asker->reason = mtasts_policy_reason(policy);
+    mtasts_policy_free(policy);
+    pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, &type);
+    pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &state);
+    asker->has_returned = state == PTHREAD_CANCEL_ENABLE && type == PTHREAD_CANCEL_DEFERRED;
+    pthread_testcancel();
+    asker->has_gone_on = 1;
+    return NULL;
+}
+
+static void cancellation_waits_for_the_call(void)
+{
+    struct asker asker = {new_context(), -1, -1, 0, 0};
+    int server = silent_server(asker.context);
+    pthread_t thread;
+    void *result = NULL;
+    CHECK_NUMBER(pthread_create(&thread, NULL, ask_in_vain, &asker), 0);
+    wait_for_question(server);
+    CHECK_NUMBER(pthread_cancel(thread), 0);
+    CHECK_NUMBER(pthread_join(thread, &result), 0);
+    CHECK(result == PTHREAD_CANCELED);
+    CHECK_NUMBER(asker.status, MTASTS_OK);
+    CHECK_NUMBER(asker.reason, MTASTS_REASON_DNS_FAILED);
+    CHECK(asker.has_returned && !asker.has_gone_on);
+    close(server);
+    /* Nothing was left locked. */
+    CHECK_NUMBER(mtasts_context_set(asker.context, "nameservers", extra[0]), MTASTS_OK);
+    mtasts_policy *policy = ask(asker.context, "good.test");
+    CHECK_NUMBER(mtasts_policy_mode(policy), MTASTS_MODE_ENFORCE);
+    mtasts_policy_free(policy);
+    mtasts_context_free(asker.context);
+}
+
+/* Forks; the child runs and says how it went by its exit status. */
+static void in_child(void (*work)(mtasts_context *), mtasts_context *context)
+{
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        faults = 0;
+        alarm(60);
+        work(context);
+        fflush(stdout);
+        _exit(faults != 0);
+    }
+    int status = -1;
+    CHECK_NUMBER(waitpid(child, &status, 0), child);
+    CHECK_NUMBER(status, 0);
+}
+
+static void use(mtasts_context *context, const char *domain, int mode, const char *source)
+{
+    mtasts_policy *policy = ask(context, domain);
+    CHECK_NUMBER(mtasts_policy_mode(policy), mode);
+    CHECK_TEXT(mtasts_policy_source(policy), source);
+    mtasts_policy_free(policy);
+}
+
+static void use_and_free(mtasts_context *context)
+{
+    struct descriptors before = descriptors();
+    use(context, "good.test", MTASTS_MODE_ENFORCE, "cache");
+    use(context, "testing.test", MTASTS_MODE_TESTING, "https");
+    CHECK_NUMBER(mtasts_lookup("good.test", patterns, sizeof patterns), MTASTS_MODE_ENFORCE);
+    CHECK_NUMBER(thread_count(), 1);
+    check_descriptors(before, 1, __LINE__);
+    mtasts_context_free(context);
+    mtasts_cleanup();
+}
+
+static void children_use_the_same_context(void)
+{
+    mtasts_context *context = new_context();
+    use(context, "good.test", MTASTS_MODE_ENFORCE, "https");
+    CHECK_NUMBER(mtasts_lookup("good.test", patterns, sizeof patterns), MTASTS_MODE_ENFORCE);
+    in_child(use_and_free, context);
+    /* What the child did is no harm to its parent, and what it learnt is known here. */
+    use(context, "testing.test", MTASTS_MODE_TESTING, "cache");
+    use(context, "none.test", MTASTS_MODE_NONE, "https");
+    CHECK_NUMBER(mtasts_lookup("none.test", patterns, sizeof patterns), MTASTS_MODE_NONE);
+    mtasts_context_free(context);
+    mtasts_cleanup();
+}
+
+static void use_with_the_true_server(mtasts_context *context)
+{
+    CHECK_NUMBER(mtasts_context_set(context, "nameservers", extra[0]), MTASTS_OK);
+    use_and_free(context);
+}
+
+/* The fork comes while another thread waits for DNS. */
+static void a_fork_amid_a_call_does_no_harm(void)
+{
+    struct asker asker = {new_context(), -1, -1, 0, 0};
+    use(asker.context, "good.test", MTASTS_MODE_ENFORCE, "https");
+    int server = silent_server(asker.context);
+    pthread_t thread;
+    CHECK_NUMBER(pthread_create(&thread, NULL, ask_in_vain, &asker), 0);
+    wait_for_question(server);
+    in_child(use_with_the_true_server, asker.context);
+    CHECK_NUMBER(pthread_join(thread, NULL), 0);
+    CHECK_NUMBER(asker.status, MTASTS_OK);
+    CHECK_NUMBER(asker.reason, MTASTS_REASON_DNS_FAILED);
+    CHECK(asker.has_returned && asker.has_gone_on);
+    close(server);
+    CHECK_NUMBER(mtasts_context_set(asker.context, "nameservers", extra[0]), MTASTS_OK);
+    use(asker.context, "fresh.test", MTASTS_MODE_ENFORCE, "https");
+    mtasts_context_free(asker.context);
+}
+
+/* A host that starts another program takes nothing of ours along. */
+static void nothing_survives_exec(void)
+{
+    struct descriptors before = descriptors(), now;
+    struct asker asker = {new_context(), -1, -1, 0, 0};
+    use(asker.context, "good.test", MTASTS_MODE_ENFORCE, "https");
+    int server = silent_server(asker.context), count = 0;
+    pthread_t thread;
+    CHECK_NUMBER(pthread_create(&thread, NULL, ask_in_vain, &asker), 0);
+    wait_for_question(server);
+    now = descriptors();
+    for (int fd = 0; fd < MOST_DESCRIPTORS; fd++) {
+        if (now.is_open[fd] && !before.is_open[fd]) {
+            CHECK((fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0);
+            count++;
+        }
+    }
+    CHECK(count > 2); /* the database, a socket to ask with, and that of the server above */
+    CHECK_NUMBER(pthread_join(thread, NULL), 0);
+    close(server);
+    mtasts_context_free(asker.context);
+}
+
+MAIN({"no-thread-and-no-socket-stays", no_thread_and_no_socket_stays},
+     {"signals-do-no-harm", signals_do_no_harm},
+     {"cancellation-waits-for-the-call", cancellation_waits_for_the_call},
+     {"children-use-the-same-context", children_use_the_same_context},
+     {"a-fork-amid-a-call-does-no-harm", a_fork_amid_a_call_does_no_harm},
+     {"nothing-survives-exec", nothing_survives_exec})

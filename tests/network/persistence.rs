@@ -1,0 +1,279 @@
+//! What is cached outlives processes, dropped records and failing fetches (RFC 8461 sections 3.3, 5.1 and 10.2).
+
+use crate::stage::*;
+use mtasts::discovery::{Effort, Source};
+use mtasts::reason::{Reason, ResultType};
+use mtasts::syntax::Mode;
+use mtasts_world::{Answer, Certificate, Record, Response, Site, policy_body};
+use std::thread;
+
+fn id_of(answer: &mtasts::discovery::Answer) -> &str {
+    answer.policy.as_ref().map_or("", |stored| &stored.id)
+}
+
+/// The policy host answers so from now on.
+fn respond(stage: &Stage, domain: &str, response: Response) {
+    stage.world.site(&format!("mta-sts.{domain}"), Site::new(Certificate::Good, response));
+}
+
+fn set_id(stage: &Stage, domain: &str, id: &str) {
+    stage.world.txt(&format!("_mta-sts.{domain}"), &format!("v=STSv1; id={id};"));
+}
+
+#[test]
+fn a_second_context_answers_from_the_same_file_with_the_network_off() {
+    let stage = Stage::new();
+    stage.publish("good.test");
+    let first = stage.context();
+    POLICY.check("first", &ask(&first, "good.test"));
+    stage.network_off(true);
+    stage.world.clear_logs();
+    let beside = ask(&stage.context(), "good.test");
+    kept(Reason::Cached, "mode enforce, id 1").check("beside the first", &beside);
+    assert_eq!(beside.source, Source::Cache);
+    drop(first);
+    let after = stage.context().query(b"good.test", CACHE_ONLY, None);
+    kept(Reason::Cached, "").check("after the first", &after);
+    assert_eq!(&*after.policy.unwrap().body, enforce("good.test").as_bytes(), "the body is kept as served");
+    assert!(stage.world.dns_log().is_empty());
+}
+
+#[test]
+fn a_cached_policy_outlives_trouble_of_every_kind() {
+    use Reason::*;
+    let stage = Stage::new();
+    let clock = SetClock::new();
+    type Break = fn(&Stage, &str);
+    let rows: Vec<(&str, Break, Want)> = vec![
+        ("nothing changed", |_, _| (), kept(Confirmed, "")),
+        (
+            "the record is gone",
+            |stage, domain| stage.world.remove(&format!("_mta-sts.{domain}")),
+            kept(NoRecord, "no TXT record"),
+        ),
+        (
+            "the record is gone and so is the host",
+            |stage, domain| {
+                stage.world.remove(&format!("_mta-sts.{domain}"));
+                stage.world.remove(&format!("mta-sts.{domain}"));
+            },
+            kept(NoRecord, "no TXT record"),
+        ),
+        (
+            "the record is malformed",
+            |stage, domain| stage.world.txt(&format!("_mta-sts.{domain}"), "v=STSv1; id=;"),
+            kept(MalformedRecord, ""),
+        ),
+        (
+            "there are two records",
+            |stage, domain| {
+                let records = ["v=STSv1; id=1;", "v=STSv1; id=2;"].map(Record::txt).to_vec();
+                stage.world.dns(&format!("_mta-sts.{domain}"), Answer::records(records));
+            },
+            kept(SeveralRecords, ""),
+        ),
+        (
+            "DNS fails",
+            |stage, domain| stage.world.dns(&format!("_mta-sts.{domain}"), Answer::ServFail),
+            kept(DnsFailed, "Server Failure"),
+        ),
+        (
+            "a new id, and status 500",
+            |stage, domain| {
+                set_id(stage, domain, "2");
+                respond(stage, domain, Response::with_status(500, &[], b""));
+            },
+            kept(PolicyHostStatus, "status 500"),
+        ),
+        (
+            "a new id, and a malformed policy",
+            |stage, domain| {
+                set_id(stage, domain, "2");
+                respond(stage, domain, Response::Policy(policy_body("enforced", &["mx.test"], DAY).into()));
+            },
+            kept(PolicyInvalid, "malformed"),
+        ),
+        (
+            "a new id, and a policy of mode none under another certificate",
+            |stage, domain| {
+                set_id(stage, domain, "2");
+                let response = Response::Policy(policy_body("none", &[], DAY).into());
+                stage.world.site(&format!("mta-sts.{domain}"), Site::new(Certificate::UnknownCa, response));
+            },
+            kept(PolicyHostCertificateNotTrusted, ""),
+        ),
+        (
+            "a new id, and the host has no address",
+            |stage, domain| {
+                set_id(stage, domain, "2");
+                stage.world.remove(&format!("mta-sts.{domain}"));
+            },
+            kept(PolicyHostNotFound, ""),
+        ),
+        (
+            "a new id, and a policy that is cut",
+            |stage, domain| {
+                set_id(stage, domain, "2");
+                let body = policy_body("none", &[], DAY);
+                let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n";
+                respond(stage, domain, Response::RawThenCut([head, &body].concat().into()));
+            },
+            kept(PolicyHostIncompleteBody, ""),
+        ),
+    ];
+    let context = stage.context_at(&clock);
+    play(&rows, |number, _| {
+        let domain = format!("scene-{number}.test");
+        stage.publish(&domain);
+        POLICY.faults("before", &ask(&context, &domain))
+    });
+    // Past the TTL, and well before a refresh is due.
+    clock.advance(3_600);
+    let restarted = stage.context_at(&clock);
+    play(&rows, |number, (scene, break_it, want)| {
+        let domain = format!("scene-{number}.test");
+        break_it(&stage, &domain);
+        let answer = ask(&restarted, &domain);
+        let mut faults = want.faults(scene, &answer);
+        if answer.source != Source::Cache || id_of(&answer) != "1" {
+            faults.push(format!("{scene}: {:?} id {}", answer.source, id_of(&answer)));
+        }
+        faults
+    });
+}
+
+#[test]
+fn a_failing_refresh_is_told_to_the_administrator_unless_the_mode_is_none() {
+    for (mode, is_told) in [("enforce", true), ("testing", true), ("none", false)] {
+        let (stage, clock) = (Stage::new(), SetClock::new());
+        stage.world.publish("good.test", "1", policy_body(mode, &["mx.good.test"], 30 * DAY));
+        ask(&stage.context_at(&clock), "good.test");
+        respond(&stage, "good.test", Response::with_status(503, &[], b""));
+        clock.advance(2 * 86_400);
+        let context = stage.context_at(&clock);
+        let log = log_of(&context);
+        let answer = ask(&context, "good.test");
+        assert_eq!((answer.mode().as_str(), answer.reason), (mode, Reason::PolicyHostStatus), "{mode}");
+        let has_line = log.lock().unwrap().iter().any(|line| line.contains("good.test") && line.contains("503"));
+        assert_eq!(has_line, is_told, "{mode}");
+        assert_eq!(answer.result_type() == ResultType::StsPolicyFetchError, is_told, "{mode}");
+    }
+}
+
+#[test]
+fn a_fetched_policy_replaces_the_cached_one() {
+    let rows = [("none", Mode::None), ("testing", Mode::Testing), ("enforce", Mode::Enforce)];
+    for (word, mode) in rows {
+        let (stage, clock) = (Stage::new(), SetClock::new());
+        stage.publish("good.test");
+        POLICY.check("before", &ask(&stage.context_at(&clock), "good.test"));
+        // Ids have no order: what looks older is new all the same.
+        stage.world.publish("good.test", "0", policy_body(word, &["mx2.good.test"], DAY));
+        clock.advance(3_600);
+        let answer = ask(&stage.context_at(&clock), "good.test");
+        assert_eq!((answer.mode(), answer.reason, id_of(&answer)), (mode, Reason::Fetched, "0"), "{}", answer.text);
+        stage.network_off(true);
+        let answer = ask(&stage.context_at(&clock), "good.test");
+        assert_eq!((answer.mode(), answer.reason, id_of(&answer)), (mode, Reason::Cached, "0"), "{}", answer.text);
+    }
+}
+
+#[test]
+fn an_id_that_differs_in_case_is_a_new_one() {
+    let (stage, clock) = (Stage::new(), SetClock::new());
+    stage.world.publish("good.test", "a", enforce("good.test"));
+    ask(&stage.context_at(&clock), "good.test");
+    set_id(&stage, "good.test", "A");
+    clock.advance(3_600);
+    let answer = ask(&stage.context_at(&clock), "good.test");
+    assert_eq!((answer.reason, id_of(&answer)), (Reason::Fetched, "A"));
+}
+
+#[test]
+fn a_policy_ends_with_its_max_age_and_not_before() {
+    let (stage, clock) = (Stage::new(), SetClock::new());
+    stage.world.publish("short.test", "1", policy_body("enforce", &["mx.short.test"], 7_200));
+    POLICY.check("new", &ask(&stage.context_at(&clock), "short.test"));
+    stage.world.remove("_mta-sts.short.test");
+    stage.world.https_off(true);
+    clock.advance(7_200);
+    assert_eq!(ask(&stage.context_at(&clock), "short.test").mode(), Mode::Enforce, "in its last second");
+    clock.advance(1);
+    nothing(Reason::NoRecord, "").check("expired", &ask(&stage.context_at(&clock), "short.test"));
+    let answer = stage.context_at(&clock).query(b"short.test", CACHE_ONLY, None);
+    nothing(Reason::NoRecord, "").check("expired, from the cache only", &answer);
+    clock.advance(3_600);
+    let answer = stage.context_at(&clock).query(b"short.test", CACHE_ONLY, None);
+    nothing(Reason::NotCached, "").check("long expired, from the cache only", &answer);
+}
+
+#[test]
+fn a_max_age_of_0_holds_for_the_message_that_fetched_it() {
+    let (stage, clock) = (Stage::new(), SetClock::new());
+    stage.world.publish("brief.test", "1", policy_body("enforce", &["mx.brief.test"], 0));
+    let context = stage.context_at(&clock);
+    POLICY.check("fetched", &ask(&context, "brief.test"));
+    clock.advance(1);
+    POLICY.check("fetched again", &ask(&context, "brief.test"));
+    assert_eq!(stage.requests("brief.test").len(), 2);
+}
+
+#[test]
+fn a_refresh_comes_daily_whatever_dns_says_and_begins_a_new_life() {
+    let (stage, clock) = (Stage::new(), SetClock::new());
+    stage.publish("good.test");
+    POLICY.check("new", &ask(&stage.context_at(&clock), "good.test"));
+    stage.world.remove("_mta-sts.good.test");
+    clock.advance(86_400);
+    let answer = ask(&stage.context_at(&clock), "good.test");
+    POLICY.check("a day later, without record", &answer);
+    assert_eq!(stage.requests("good.test").len(), 2);
+    assert_eq!(answer.policy.unwrap().fetched_at, mtasts::time::Clock::now(&clock));
+}
+
+#[test]
+fn a_failed_fetch_is_not_repeated_for_five_minutes_except_for_a_new_id() {
+    let (stage, clock) = (Stage::new(), SetClock::new());
+    stage.publish("bad.test");
+    respond(&stage, "bad.test", Response::with_status(500, &[], b""));
+    let ask = |effort: Effort| stage.context_at(&clock).query(b"bad.test", effort, None);
+    let normal = Effort::default();
+    nothing(Reason::PolicyHostStatus, "status 500").check("first", &ask(normal));
+    clock.advance(299);
+    nothing(Reason::BackingOff, "policy-host-status").check("too soon, after a restart", &ask(normal));
+    assert_eq!(stage.requests("bad.test").len(), 1);
+    nothing(Reason::PolicyHostStatus, "").check("a refresh that was asked for", &ask(REFRESH));
+    assert_eq!(stage.requests("bad.test").len(), 2);
+    set_id(&stage, "bad.test", "2");
+    nothing(Reason::PolicyHostStatus, "").check("a new id", &ask(normal));
+    assert_eq!(stage.requests("bad.test").len(), 3);
+    clock.advance(301);
+    stage.publish("bad.test");
+    POLICY.check("five minutes later", &ask(normal));
+}
+
+#[test]
+fn eight_threads_that_ask_at_once_all_get_the_policy() {
+    let stage = Stage::new();
+    let names: Vec<String> = (0..4).map(|number| format!("d{number}.test")).collect();
+    names.iter().for_each(|name| stage.publish(name));
+    let (shared, wants) = (stage.context(), |answer: &mtasts::discovery::Answer, name: &str| {
+        let stored = answer.policy.as_ref().unwrap();
+        let body = enforce(name);
+        assert_eq!((answer.mode(), &*answer.domain, &*stored.body), (Mode::Enforce, name, body.as_bytes()));
+    });
+    thread::scope(|scope| {
+        for number in 0..8 {
+            let (shared, stage, names, wants) = (&shared, &stage, &names, &wants);
+            scope.spawn(move || {
+                let own = stage.context();
+                for round in 0..8 {
+                    let name = &names[(number + round) % names.len()];
+                    wants(&ask(if number % 2 == 0 { shared } else { &own }, name), name);
+                }
+            });
+        }
+    });
+    stage.network_off(true);
+    names.iter().for_each(|name| wants(&ask(&stage.context(), name), name));
+}
