@@ -6,15 +6,14 @@
 
 use crate::config::Settings;
 use crate::time::Deadline;
+use futures_util::future::{Either, select};
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use hickory_resolver::{Resolver, system_conf};
-use std::future::poll_fn;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::pin::pin;
 use std::time::Duration;
 
 /// One try at one server takes no longer, so that a silent one leaves time for others.
@@ -66,33 +65,21 @@ pub fn addresses(settings: &Settings, host: &str, deadline: Deadline) -> Answer<
         _ => None,
     };
     let lookup = async |asker: &Asker, name: &Name| {
-        let mut v4 = pin!(asker.lookup(name, RecordType::A));
-        let mut v6 = pin!(asker.lookup(name, RecordType::AAAA));
-        let mut end = pin!(tokio::time::sleep(asker.deadline.remaining()));
-        let (mut of_v4, mut of_v6) = (None, None);
-        poll_fn(|context| {
-            let had_one = of_v4.is_some() || of_v6.is_some();
-            for (family, outcome) in
-                [(v4.as_mut() as Pin<&mut dyn Future<Output = Outcome>>, &mut of_v4), (v6.as_mut(), &mut of_v6)]
-            {
-                if outcome.is_none()
-                    && let Poll::Ready(done) = family.poll(context)
-                {
-                    *outcome = Some(answer(done, pick));
-                }
+        let v4 = pin!(asker.lookup(name, RecordType::A));
+        let v6 = pin!(asker.lookup(name, RecordType::AAAA));
+        match tokio::time::timeout(asker.deadline.remaining(), select(v4, v6)).await {
+            Err(_) => too_late(),
+            Ok(Either::Left((v4, v6))) => {
+                let v4 = answer(v4, pick);
+                let v6 = asker.other_family(&v4, v6).await.map_or_else(too_late, |v6| answer(v6, pick));
+                merge(v4, v6)
             }
-            let found_one = [&of_v4, &of_v6].into_iter().flatten().any(|answer| matches!(answer, Answer::Found { .. }));
-            if found_one && !had_one {
-                let grace = OTHER_FAMILY_GRACE.min(asker.deadline.remaining());
-                end.as_mut().reset(tokio::time::Instant::now() + grace);
+            Ok(Either::Right((v6, v4))) => {
+                let v6 = answer(v6, pick);
+                let v4 = asker.other_family(&v6, v4).await.map_or_else(too_late, |v4| answer(v4, pick));
+                merge(v4, v6)
             }
-            match (&of_v4, &of_v6) {
-                (Some(_), Some(_)) => Poll::Ready(()),
-                _ => end.as_mut().poll(context),
-            }
-        })
-        .await;
-        merge(of_v4.unwrap_or_else(too_late), of_v6.unwrap_or_else(too_late))
+        }
     };
     run(settings, host, deadline, lookup)
 }
@@ -114,6 +101,14 @@ impl Asker {
 
     async fn lookup(&self, name: &Name, kind: RecordType) -> Outcome {
         self.resolver.lookup(name.clone(), kind).await
+    }
+
+    /// Waits for the address family that is still out: not for long if the first one has brought addresses.
+    async fn other_family(&self, first: &Answer<IpAddr>, other: impl Future<Output = Outcome>) -> Option<Outcome> {
+        let remaining = self.deadline.remaining();
+        let is_enough = matches!(first, Answer::Found { .. });
+        let limit = if is_enough { remaining.min(OTHER_FAMILY_GRACE) } else { remaining };
+        tokio::time::timeout(limit, other).await.ok()
     }
 }
 

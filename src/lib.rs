@@ -2,7 +2,7 @@
 //!
 //! One shared library tells a mail server, in process, how it may deliver to a domain: it finds the policy by DNS and
 //! HTTPS, keeps it in SQLite, and answers for each MX host. C programs use the functions of `include/mtasts.h`, Exim
-//! uses [`exim`], Rust programs start at [`Context`].
+//! uses [`exim`], Rust programs start at [`context::Context`].
 //!
 //! A module uses only what stands above it; `tests/layers.rs` keeps it so.
 //!

@@ -1,6 +1,6 @@
 //! What is known about domains: in memory in front, in SQLite behind.
 //!
-//! Memory is asked first and believed for [`MEMORY_TRUST`], so that what another process stores is seen soon. A
+//! Memory is asked first and believed for five seconds, so that what another process stores is seen soon. A
 //! database that cannot be used costs a log line and never an answer: memory then stands alone. Nothing here decides
 //! whether a policy applies; it keeps what discovery says and gives it back unchanged.
 
