@@ -58,6 +58,8 @@ pub struct Settings {
     pub dane_wins: bool,
     /// `allow_private_addresses`: policy hosts may have loopback, private, link-local and multicast addresses.
     pub allow_private_addresses: bool,
+    /// `refresh`: a cached policy is fetched anew about daily, whatever DNS says.
+    pub refresh: bool,
     /// `syslog`: the Exim face writes warnings to the system log.
     pub syslog: bool,
 }
@@ -78,6 +80,7 @@ impl Default for Settings {
             on_config_error: OnTrouble::Proceed,
             dane_wins: false,
             allow_private_addresses: false,
+            refresh: true,
             syslog: true,
         }
     }
@@ -174,6 +177,7 @@ impl Settings {
             "on_config_error" => value.on_trouble().map(|choice| self.on_config_error = choice),
             "dane_wins" => value.boolean().map(|choice| self.dane_wins = choice),
             "allow_private_addresses" => value.boolean().map(|choice| self.allow_private_addresses = choice),
+            "refresh" => value.boolean().map(|choice| self.refresh = choice),
             "syslog" => value.boolean().map(|choice| self.syslog = choice),
             _ => return Err(format!("key `{}` is not known, want one of {}", key.escape_default(), KEYS.join(", "))),
         };
@@ -196,6 +200,7 @@ pub const KEYS: &[&str] = &[
     "on_config_error",
     "dane_wins",
     "allow_private_addresses",
+    "refresh",
     "syslog",
 ];
 
@@ -374,6 +379,7 @@ mod tests {
             on_config_error = "defer"
             dane_wins = true
             allow_private_addresses = true
+            refresh = false
             syslog = false
         "#;
         let (from_file, faults) = parse(text);

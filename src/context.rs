@@ -158,6 +158,7 @@ impl Context {
             clock: &*self.clock,
             log: &self.logger,
             on_dns_error: parts.settings.on_dns_error,
+            refreshes: parts.settings.refresh,
         };
         discovery.discover(domain, effort, deadline)
     }

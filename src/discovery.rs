@@ -143,6 +143,8 @@ pub struct Discovery<'a> {
     pub log: &'a dyn Sink,
     /// What a domain without a cached policy gets when DNS does not answer.
     pub on_dns_error: OnTrouble,
+    /// Whether a cached policy is fetched anew about daily.
+    pub refreshes: bool,
 }
 
 /// What DNS says about the STS record, as far as it matters here.
