@@ -10,7 +10,7 @@ use crate::dns;
 use crate::https::{self, FetchError};
 use crate::reason::Reason;
 use crate::syntax::{MxHost, PolicyDomain};
-use crate::sys::fork::{self, ForkSafe};
+use crate::sys::fork::{self, ForkSafe, Work};
 use crate::sys::log::{self, Sink};
 use crate::sys::published::Published;
 use crate::time::{Clock, Deadline, SystemClock};
@@ -77,7 +77,7 @@ impl Context {
         let cache = Arc::new(Cache::new(&settings));
         Self {
             parts: Published::new(Parts { settings, cache }),
-            tls: ForkSafe::new(None),
+            tls: ForkSafe::new(Work::Memory, None),
             logger: Logger::new(),
             clock,
         }
@@ -224,7 +224,7 @@ enum Target {
 
 impl Logger {
     fn new() -> Self {
-        Self { target: Published::new(Target::Nobody), recent: ForkSafe::new(HashMap::new()) }
+        Self { target: Published::new(Target::Nobody), recent: ForkSafe::new(Work::Memory, HashMap::new()) }
     }
 
     fn set_target(&self, target: &Target) {

@@ -4,15 +4,21 @@
 //! policy: only its expiry, or a policy of mode none that was fetched, ends it. Whoever asks gets an [`Answer`] that
 //! says where it comes from and why; trouble is a reason in it, not an error.
 
+mod answer;
+
+pub use crate::sys::log::Sink;
+pub use answer::{Answer, Source};
+
 use crate::cache::{Cache, Check, Failure, Row, StoredPolicy};
 use crate::config::OnTrouble;
 use crate::dns;
 use crate::https::FetchError;
-use crate::reason::{Reason, ResultType};
-use crate::syntax::{DomainError, Mode, PolicyDomain, PolicyError, RecordChoice, RecordFault, select_record};
-use crate::sys::log::{Level, Sink};
+use crate::reason::Reason;
+use crate::syntax::{Mode, PolicyDomain, RecordChoice, RecordFault, select_record};
+use crate::sys::log::Level;
 use crate::time::{Clock, Deadline, UnixTime, describe_seconds};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Shortest and longest time in seconds for which the answer "same id" counts.
 const CONFIRMED: (u64, u64) = (60, Check::LONGEST);
@@ -24,6 +30,8 @@ const PAUSE_AFTER_FAILURE: u64 = 60;
 const BACK_OFF: u64 = 300;
 /// While a policy is cached, at most so many fetches may fail within [`BACK_OFF`], whatever ids DNS shows.
 const MAX_FAILURES: usize = 3;
+/// Whoever gives a policy host less time than this cannot say that it did not answer.
+const FAIR_TIME: Duration = Duration::from_secs(10);
 /// A policy is fetched anew about daily (RFC 8461 section 10.2).
 const REFRESH: u64 = 86_400;
 
@@ -42,93 +50,6 @@ pub struct Effort {
     pub cache_only: bool,
     /// Ask DNS and fetch the policy now, even if nothing is due or a fetch has just failed.
     pub refresh: bool,
-}
-
-/// Where the policy of an answer comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// There is no policy.
-    None,
-    /// It was remembered.
-    Cache,
-    /// It has just been fetched.
-    Https,
-    /// The caller handed it in.
-    Caller,
-}
-
-impl Source {
-    /// The word for it in machine-readable output.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Cache => "cache",
-            Self::Https => "https",
-            Self::Caller => "caller",
-        }
-    }
-}
-
-/// What is known about a domain's policy now.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// The policy domain in A-label form; empty where the question named none.
-    pub domain: String,
-    /// The policy that applies, if one does.
-    pub policy: Option<Arc<StoredPolicy>>,
-    /// Where it comes from.
-    pub source: Source,
-    /// Whether the question stays open: there may be a policy, and the administrator wants mail to wait.
-    pub is_unknown: bool,
-    /// Why the answer is what it is.
-    pub reason: Reason,
-    /// The same in one line for a person.
-    pub text: String,
-}
-
-impl Answer {
-    /// The mode that applies; none where there is no policy.
-    pub fn mode(&self) -> Mode {
-        self.policy.as_ref().map_or(Mode::None, |stored| stored.policy.mode())
-    }
-
-    /// The word for the mode, `unknown` included.
-    pub fn mode_str(&self) -> &'static str {
-        if self.is_unknown { "unknown" } else { self.mode().as_str() }
-    }
-
-    /// What a TLS report would say of how the answer came about (RFC 8460 section 4.3). A failure under a cached
-    /// policy of mode none is nobody's concern (RFC 8461 section 6).
-    pub fn result_type(&self) -> ResultType {
-        match &self.policy {
-            Some(stored) if stored.policy.mode() == Mode::None => ResultType::None,
-            _ => self.reason.result_type(),
-        }
-    }
-
-    /// The answer for a text that is not a domain which could have a policy (RFC 8461 section 3.4).
-    pub fn impossible(error: DomainError) -> Self {
-        let reason = if error == DomainError::AddressLiteral { Reason::AddressLiteral } else { Reason::InvalidDomain };
-        Self::none(String::new(), reason, format!("no policy: {error}"))
-    }
-
-    /// The answer for a body that the caller has.
-    pub fn parsed(body: &[u8], now: UnixTime) -> Result<Self, PolicyError> {
-        let stored = StoredPolicy::new("", body, now)?;
-        let text = format!("policy of mode {}, handed in by the caller", stored.policy.mode());
-        Ok(Self {
-            domain: String::new(),
-            policy: Some(Arc::new(stored)),
-            source: Source::Caller,
-            is_unknown: false,
-            reason: Reason::Parsed,
-            text,
-        })
-    }
-
-    fn none(domain: String, reason: Reason, text: String) -> Self {
-        Self { domain, policy: None, source: Source::None, is_unknown: false, reason, text }
-    }
 }
 
 /// One context's way to an answer.
@@ -159,10 +80,10 @@ impl Discovery<'_> {
     /// Finds the policy that applies to a domain now.
     pub fn discover(&self, domain: &PolicyDomain, effort: Effort, deadline: Deadline) -> Answer {
         let now = self.clock.now();
-        let row = self.cache.read(domain, deadline, self.log);
+        let row = self.cache.read(domain, now, deadline, self.log);
         let kept = row.as_ref().and_then(|row| applicable(row, now));
-        let is_refresh_due =
-            effort.refresh || (kept.is_some() && row.as_ref().is_some_and(|row| now >= row.refresh_at));
+        let is_aged = || kept.is_some() && row.as_ref().is_some_and(|row| now >= row.refresh_at);
+        let is_refresh_due = effort.refresh || (self.refreshes && is_aged());
         if let Some(row) = &row
             && row.check.is_current(now)
             && !is_refresh_due
@@ -170,7 +91,11 @@ impl Discovery<'_> {
             return self.remembered(domain, row, kept, now);
         }
         let mut visit = Visit { discovery: self, domain, now, deadline, effort, is_refresh_due, row, kept };
-        if effort.cache_only { visit.stop_at_cache() } else { visit.ask() }
+        if effort.cache_only {
+            return visit.stop_at_cache();
+        }
+        visit.claim();
+        visit.ask()
     }
 
     /// A current check answers without any I/O.
@@ -182,7 +107,7 @@ impl Discovery<'_> {
                     trouble => trouble,
                 };
                 let note = if reason == Reason::Cached { "" } else { reason.as_str() };
-                keep(domain, stored, reason, note, now)
+                Answer::kept(domain, stored, reason, note, now)
             }
             None => {
                 let again = describe_seconds(u64::try_from(row.check.until.0.saturating_sub(now.0)).unwrap_or(0));
@@ -217,11 +142,22 @@ struct Visit<'a> {
 impl Visit<'_> {
     fn stop_at_cache(self) -> Answer {
         match self.kept {
-            Some(stored) => keep(self.domain, stored, Reason::Cached, "not checked, as asked", self.now),
+            Some(stored) => Answer::kept(self.domain, stored, Reason::Cached, "not checked, as asked", self.now),
             None => {
                 let text = format!("no policy for {} is cached, and nothing else was asked", self.domain);
-                Answer::none(self.domain.to_string(), Reason::NotCached, text)
+                let is_unknown = self.discovery.on_dns_error == OnTrouble::Defer;
+                Answer { is_unknown, ..Answer::none(self.domain.to_string(), Reason::NotCached, text) }
             }
+        }
+    }
+
+    /// Whoever has a valid policy does not wait: while this visit asks for a newer one, others answer from the cache.
+    fn claim(&mut self) {
+        if self.kept.is_some() {
+            let mut row = self.draft();
+            row.check = self.check(Reason::Cached, PAUSE_AFTER_FAILURE);
+            row.refresh_at = row.refresh_at.max(self.now.plus(PAUSE_AFTER_FAILURE));
+            self.store(row);
         }
     }
 
@@ -305,12 +241,12 @@ impl Visit<'_> {
     /// Fetches the policy for an id. `trouble` is what was wrong with the record when a refresh comes all the same.
     fn fetch(&mut self, id: &str, ttl: u64, trouble: Option<(Reason, String)>) -> Answer {
         if let Some(blocking) = self.back_off(id) {
-            let (reason, note) = trouble.unwrap_or_else(|| {
-                let ago = describe_seconds(self.now.seconds_since(blocking.at));
-                (Reason::BackingOff, format!("the fetch for id {id} failed {ago} ago ({})", blocking.reason.as_str()))
-            });
-            return self.after_failed_fetch(reason, &note);
+            let ago = describe_seconds(self.now.seconds_since(blocking.at));
+            let failed = format!("the fetch for id {} failed {ago} ago ({})", blocking.id, blocking.reason.as_str());
+            let (reason, note) = trouble.unwrap_or((Reason::BackingOff, failed));
+            return Answer { cause: blocking.reason, ..self.after_failed_fetch(reason, &note) };
         }
+        let is_fair = self.deadline.remaining() >= FAIR_TIME;
         let fetched = self.discovery.network.policy_body(self.domain, self.deadline).and_then(|body| {
             // The life of the policy begins when it has arrived.
             StoredPolicy::new(id, &body, self.discovery.clock.now()).map_err(|error| FetchError {
@@ -321,9 +257,11 @@ impl Visit<'_> {
         match fetched {
             Ok(stored) => self.learn(stored, ttl, trouble),
             Err(error) => {
-                let mut row = self.draft();
-                row.add_failure(Failure { id: id.into(), at: self.now, reason: error.reason });
-                self.row = Some(Arc::new(row));
+                if is_fault_of_host(error.reason, is_fair) {
+                    let mut row = self.draft();
+                    row.add_failure(Failure { id: id.into(), at: self.now, reason: error.reason });
+                    self.row = Some(Arc::new(row));
+                }
                 self.report_failed_fetch(&error);
                 self.after_failed_fetch(error.reason, &error.text)
             }
@@ -337,25 +275,16 @@ impl Visit<'_> {
         let jitter = jitter(self.domain, now).checked_rem(refresh_in / 10).unwrap_or(0);
         let check_reason = trouble.as_ref().map_or(Reason::Fetched, |(reason, _)| *reason);
         let row = Row {
-            check: Check { at: now, until: now.plus(ttl).min(stored.expires_at()), reason: check_reason },
+            check: Check { at: now, until: now.plus(ttl).min(stored.expires_at().plus(1)), reason: check_reason },
             refresh_at: now.plus(refresh_in.saturating_sub(jitter)),
             failures: self.row.as_ref().map_or_else(Vec::new, |row| row.failures.clone()),
             policy: Some(Arc::new(stored)),
         };
-        let policy = row.policy.clone();
-        self.discovery.cache.store_policy(self.domain, row, now, self.deadline, self.discovery.log);
-        let described = policy.as_deref().map_or_else(String::new, |stored| describe(self.domain, stored, now));
-        let text = match &trouble {
-            None => format!("{described}, fetched now"),
-            Some((_, note)) => format!("{described}, fetched now because a refresh was due; {note}"),
-        };
-        Answer {
-            domain: self.domain.to_string(),
-            policy,
-            source: Source::Https,
-            is_unknown: false,
-            reason: Reason::Fetched,
-            text,
+        let (row, note) = (Arc::new(row), trouble.map_or_else(String::new, |(_, note)| note));
+        self.discovery.cache.store_policy(self.domain, Arc::clone(&row), now, self.deadline, self.discovery.log);
+        match &row.policy {
+            Some(stored) => Answer::fetched(self.domain, Arc::clone(stored), &note, now),
+            None => Answer::none(self.domain.to_string(), Reason::Fetched, note),
         }
     }
 
@@ -397,7 +326,7 @@ impl Visit<'_> {
 
     fn keep(&self, reason: Reason, note: &str) -> Answer {
         match &self.kept {
-            Some(stored) => keep(self.domain, Arc::clone(stored), reason, note, self.now),
+            Some(stored) => Answer::kept(self.domain, Arc::clone(stored), reason, note, self.now),
             None => Answer::none(self.domain.to_string(), reason, note.to_owned()),
         }
     }
@@ -413,32 +342,37 @@ impl Visit<'_> {
 
     fn store_check(&mut self, reason: Reason, seconds: u64) {
         let mut row = self.draft();
-        let until = self.now.plus(seconds);
-        let until = self.kept.as_ref().map_or(until, |stored| until.min(stored.expires_at()));
-        row.check = Check { at: self.now, until, reason };
+        row.check = self.check(reason, seconds);
         if self.is_refresh_due && self.kept.is_some() {
             // A refresh that did not come about is tried again when the failed id may be fetched again.
             row.refresh_at = self.now.plus(BACK_OFF);
         }
-        let row = self.row.insert(Arc::new(row));
+        self.store(row);
+    }
+
+    /// A check that counts from now, for some seconds, but not beyond the end of the policy.
+    fn check(&self, reason: Reason, seconds: u64) -> Check {
+        let until = self.now.plus(seconds);
+        let until = self.kept.as_ref().map_or(until, |stored| until.min(stored.expires_at().plus(1)));
+        Check { at: self.now, until, reason }
+    }
+
+    fn store(&mut self, row: Row) {
+        let row = Arc::new(row);
         let (cache, log) = (self.discovery.cache, self.discovery.log);
-        cache.store_check(self.domain, (**row).clone(), self.now, self.deadline, log);
+        cache.store_check(self.domain, Arc::clone(&row), self.now, self.deadline, log);
+        self.row = Some(row);
     }
 }
 
-fn keep(domain: &PolicyDomain, stored: Arc<StoredPolicy>, reason: Reason, note: &str, now: UnixTime) -> Answer {
-    let described = describe(domain, &stored, now);
-    let text = if note.is_empty() { described } else { format!("{described}; {note}") };
-    Answer { domain: domain.to_string(), policy: Some(stored), source: Source::Cache, is_unknown: false, reason, text }
-}
-
-fn describe(domain: &PolicyDomain, stored: &StoredPolicy, now: UnixTime) -> String {
-    format!(
-        "policy of {domain} (mode {}, id {}, {} old)",
-        stored.policy.mode(),
-        stored.id,
-        describe_seconds(now.seconds_since(stored.fetched_at))
-    )
+/// Whether a failed fetch speaks against the policy host. What is our own fault must not keep others, or the next call
+/// with more time, from fetching.
+fn is_fault_of_host(reason: Reason, is_fair: bool) -> bool {
+    match reason {
+        Reason::NoTrustedRoots => false,
+        Reason::PolicyHostTimedOut | Reason::PolicyHostNotFound | Reason::PolicyHostUnreachable => is_fair,
+        _ => true,
+    }
 }
 
 fn clamp(ttl: Option<u32>, (least, most): (u64, u64)) -> u64 {

@@ -1,16 +1,26 @@
-//! The rows that this process has seen, bounded in number.
+//! The rows that this process has seen, bounded in number and in bytes.
 
 use super::row::Row;
 use crate::syntax::PolicyDomain;
-use crate::sys::fork::ForkSafe;
+use crate::sys::fork::{ForkSafe, Work};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+/// What a row may take on average. Policies of a few hundred bytes stay far below; made-up ones of 64 KiB do not fill
+/// the memory of a host.
+const BYTES_PER_ENTRY: usize = 2048;
+
 #[derive(Debug)]
 pub struct Memory {
     capacity: usize,
-    entries: ForkSafe<HashMap<PolicyDomain, Entry>>,
+    shelf: ForkSafe<Shelf>,
+}
+
+#[derive(Debug, Default)]
+struct Shelf {
+    entries: HashMap<PolicyDomain, Entry>,
+    bytes: usize,
 }
 
 /// One remembered row.
@@ -19,67 +29,130 @@ pub struct Entry {
     pub row: Arc<Row>,
     /// When it was read from or written to the database.
     pub loaded: Instant,
-    /// The database did not take it: memory is the only place where it is.
-    pub is_unsaved: bool,
+    /// Which database it is known to be in; none if it is nowhere but here.
+    pub stored_in: Option<u64>,
 }
 
 impl Memory {
     pub fn new(capacity: usize) -> Self {
-        Self { capacity, entries: ForkSafe::new(HashMap::new()) }
+        Self { capacity, shelf: ForkSafe::new(Work::Memory, Shelf::default()) }
     }
 
     pub fn get(&self, domain: &PolicyDomain) -> Option<Entry> {
-        self.entries.with(|entries| entries.get(domain).cloned()).flatten()
+        self.shelf.with(|shelf| shelf.entries.get(domain).cloned()).flatten()
     }
 
-    pub fn put(&self, domain: &PolicyDomain, row: &Arc<Row>, is_unsaved: bool) {
+    pub fn put(&self, domain: &PolicyDomain, row: &Arc<Row>, stored_in: Option<u64>) {
         if self.capacity == 0 {
             return;
         }
-        let entry = Entry { row: Arc::clone(row), loaded: Instant::now(), is_unsaved };
-        self.entries.with(|entries| {
-            if entries.len() >= self.capacity && !entries.contains_key(domain) {
-                make_room(entries);
+        let entry = Entry { row: Arc::clone(row), loaded: Instant::now(), stored_in };
+        let most_bytes = self.capacity.saturating_mul(BYTES_PER_ENTRY);
+        self.shelf.with(|shelf| {
+            shelf.remove(domain);
+            if shelf.entries.len() >= self.capacity || shelf.bytes.saturating_add(row.size()) > most_bytes {
+                shelf.make_room();
             }
-            entries.insert(domain.clone(), entry);
+            shelf.bytes = shelf.bytes.saturating_add(row.size());
+            shelf.entries.insert(domain.clone(), entry);
         });
+    }
+
+    #[cfg(test)]
+    pub fn put_loaded(&self, domain: &PolicyDomain, entry: Entry, loaded: Instant) {
+        self.shelf.with(|shelf| shelf.entries.insert(domain.clone(), Entry { loaded, ..entry }));
     }
 
     pub fn remove(&self, domain: &PolicyDomain) {
-        self.entries.with(|entries| entries.remove(domain));
+        self.shelf.with(|shelf| shelf.remove(domain));
     }
 }
 
-/// Drops an eighth of the entries: first such as the database has or as hold no policy.
-fn make_room(entries: &mut HashMap<PolicyDomain, Entry>) {
-    let mut surplus = (entries.len() / 8).max(1);
-    let mut drop_where = |is_dispensable: fn(&Entry) -> bool| {
-        entries.retain(|_, entry| {
-            let goes = surplus > 0 && is_dispensable(entry);
-            surplus = surplus.saturating_sub(usize::from(goes));
-            !goes
-        });
-    };
-    drop_where(|entry| !entry.is_unsaved || entry.row.policy.is_none());
-    drop_where(|_| true);
+impl Shelf {
+    fn remove(&mut self, domain: &PolicyDomain) {
+        if let Some(entry) = self.entries.remove(domain) {
+            self.bytes = self.bytes.saturating_sub(entry.row.size());
+        }
+    }
+
+    /// Drops an eighth of entries and bytes: first what the database has or what holds no policy.
+    fn make_room(&mut self) {
+        let most_entries = self.entries.len().saturating_sub((self.entries.len() / 8).max(1));
+        let most_bytes = self.bytes.saturating_sub(self.bytes / 8);
+        let mut count = self.entries.len();
+        let mut bytes = self.bytes;
+        for is_dispensable in [Entry::is_found_elsewhere as fn(&Entry) -> bool, |_| true] {
+            self.entries.retain(|_, entry| {
+                let goes = (count > most_entries || bytes > most_bytes) && is_dispensable(entry);
+                if goes {
+                    count = count.saturating_sub(1);
+                    bytes = bytes.saturating_sub(entry.row.size());
+                }
+                !goes
+            });
+        }
+        self.bytes = bytes;
+    }
+}
+
+impl Entry {
+    fn is_found_elsewhere(&self) -> bool {
+        self.stored_in.is_some() || self.row.policy.is_none()
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::row::Check;
+    use super::super::row::{Check, StoredPolicy};
     use super::*;
     use crate::reason::Reason;
     use crate::time::UnixTime;
 
-    #[test]
-    fn memory_stays_within_its_bound() {
-        let memory = Memory::new(16);
+    fn domain(n: usize) -> PolicyDomain {
+        PolicyDomain::parse(format!("d{n}.example").as_bytes()).unwrap()
+    }
+
+    fn row(lines: usize) -> Arc<Row> {
         let check = Check { at: UnixTime(1), until: UnixTime(2), reason: Reason::NoRecord };
-        let row = Arc::new(Row { policy: None, check, refresh_at: UnixTime(0), failures: Vec::new() });
+        let body = format!("version: STSv1\nmode: enforce\nmax_age: 1\n{}", "mx:a\n".repeat(lines));
+        let policy = (lines > 0).then(|| Arc::new(StoredPolicy::new("a1", body.as_bytes(), UnixTime(1)).unwrap()));
+        Arc::new(Row { policy, check, refresh_at: UnixTime(0), failures: Vec::new() })
+    }
+
+    #[test]
+    fn memory_stays_within_its_number_of_entries() {
+        let memory = Memory::new(16);
         for n in 0..1000 {
-            memory.put(&PolicyDomain::parse(format!("d{n}.example").as_bytes()).unwrap(), &row, n % 2 == 0);
+            memory.put(&domain(n), &row(0), (n % 2 == 0).then_some(1));
         }
-        let count = memory.entries.with(|entries| entries.len()).unwrap();
+        let count = memory.shelf.with(|shelf| shelf.entries.len()).unwrap();
         assert!((8..=16).contains(&count), "{count}");
+    }
+
+    #[test]
+    fn memory_stays_within_its_bytes_and_counts_them_right() {
+        let memory = Memory::new(1000);
+        let large = row(13_000);
+        for n in 0..100 {
+            memory.put(&domain(n), &large, Some(1));
+            memory.put(&domain(n), &row(1), Some(1));
+            memory.put(&domain(n), &large, Some(1));
+        }
+        let (counted, summed) = memory
+            .shelf
+            .with(|shelf| (shelf.bytes, shelf.entries.values().map(|entry| entry.row.size()).sum::<usize>()))
+            .unwrap();
+        assert_eq!(counted, summed);
+        assert!(counted <= 1000 * BYTES_PER_ENTRY && counted > 0, "{counted}");
+    }
+
+    #[test]
+    fn what_only_memory_has_goes_last() {
+        let memory = Memory::new(16);
+        memory.put(&domain(0), &row(1), None);
+        for n in 1..1000 {
+            memory.put(&domain(n), &row(1), Some(1));
+        }
+        assert!(memory.get(&domain(0)).is_some());
     }
 }

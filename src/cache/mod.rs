@@ -39,59 +39,89 @@ impl Cache {
     }
 
     /// What is known about a domain, expired or not.
-    pub fn read(&self, domain: &PolicyDomain, deadline: Deadline, log: &dyn Sink) -> Option<Arc<Row>> {
+    pub fn read(&self, domain: &PolicyDomain, now: UnixTime, deadline: Deadline, log: &dyn Sink) -> Option<Arc<Row>> {
         let remembered = self.memory.get(domain);
         if let Some(entry) = &remembered
-            && (entry.is_unsaved || entry.loaded.elapsed() < MEMORY_TRUST)
+            && entry.loaded.elapsed() < MEMORY_TRUST
         {
             return Some(Arc::clone(&entry.row));
         }
-        match self.database.read(domain, deadline, log) {
-            Ok(Some(row)) => {
-                let row = Arc::new(row);
-                self.memory.put(domain, &row, false);
-                Some(row)
-            }
-            Ok(None) => {
-                self.memory.remove(domain);
-                None
-            }
+        let found = match self.database.read(domain, deadline, log) {
+            Ok(found) => found.map(Arc::new),
             Err(problem) => {
                 log.line(Level::Error, &format!("{problem}; policies are kept in memory only"));
-                remembered.map(|entry| entry.row)
+                // Before anything counts as not cached, the file is read as it lies there.
+                let as_it_lies = || self.database.read_as_it_lies(domain).map(Arc::new);
+                let (row, stored_in) = match remembered {
+                    Some(entry) => (entry.row, entry.stored_in),
+                    None => (as_it_lies()?, self.database.number()),
+                };
+                self.memory.put(domain, &row, stored_in);
+                return Some(row);
+            }
+        };
+        let database = self.database.number();
+        // What memory has and this very database once had, but has no longer, was purged.
+        let only_here = remembered.filter(|entry| entry.stored_in != database).map(|entry| entry.row);
+        match (found, only_here) {
+            (Some(found), Some(only_here)) if only_here.is_newer_than(&found) => {
+                self.store_policy(domain, only_here, now, deadline, log)
+            }
+            (Some(found), _) => {
+                self.memory.put(domain, &found, database);
+                Some(found)
+            }
+            (None, Some(only_here)) => self.store_policy(domain, only_here, now, deadline, log),
+            (None, None) => {
+                self.memory.remove(domain);
+                None
             }
         }
     }
 
-    /// Keeps a row whose policy has just been fetched.
-    pub fn store_policy(&self, domain: &PolicyDomain, row: Row, now: UnixTime, deadline: Deadline, log: &dyn Sink) {
-        let outcome = self.database.store_policy(domain, &row, now, deadline, log);
-        self.remember(domain, row, outcome, log);
+    /// Keeps a row whose policy is to be in the database, and returns what is known then: another process may have
+    /// stored a newer policy meanwhile, which stays.
+    pub fn store_policy(
+        &self,
+        domain: &PolicyDomain,
+        row: Arc<Row>,
+        now: UnixTime,
+        deadline: Deadline,
+        log: &dyn Sink,
+    ) -> Option<Arc<Row>> {
+        match self.database.store_policy(domain, &row, now, deadline, log) {
+            Ok(true) => self.memory.put(domain, &row, self.database.number()),
+            Ok(false) => {
+                self.memory.remove(domain);
+                return self.database.read(domain, deadline, log).ok().flatten().map(Arc::new).or(Some(row));
+            }
+            Err(problem) => {
+                self.memory.put(domain, &row, None);
+                log.line(Level::Error, &format!("{problem}; policies are kept in memory only"));
+            }
+        }
+        Some(row)
     }
 
     /// Keeps what a check has found, next to whatever policy the database has meanwhile.
-    pub fn store_check(&self, domain: &PolicyDomain, row: Row, now: UnixTime, deadline: Deadline, log: &dyn Sink) {
-        // A policy that the database has not taken so far must not be left behind by a check that it does take.
-        let is_unsaved = self.memory.get(domain).is_some_and(|entry| entry.is_unsaved);
-        let outcome = if is_unsaved {
-            self.database.store_policy(domain, &row, now, deadline, log)
-        } else {
-            self.database.store_check(domain, &row, now, deadline, log)
-        };
-        self.remember(domain, row, outcome, log);
+    pub fn store_check(&self, domain: &PolicyDomain, row: Arc<Row>, now: UnixTime, deadline: Deadline, log: &dyn Sink) {
+        let stored = self.database.store_check(domain, &row, now, deadline, log);
+        let database = self.database.number();
+        // A policy that this database has not must not be left behind by a check that it does take.
+        let is_only_here = self.memory.get(domain).is_some_and(|entry| entry.stored_in != database);
+        if stored.is_ok() && is_only_here && row.policy.is_some() {
+            self.store_policy(domain, row, now, deadline, log);
+            return;
+        }
+        self.memory.put(domain, &row, database.filter(|_| stored.is_ok()));
+        if let Err(problem) = stored {
+            log.line(Level::Error, &format!("{problem}; policies are kept in memory only"));
+        }
     }
 
     /// Closes the database; the next use opens it again.
     pub fn close(&self) {
         self.database.close();
-    }
-
-    fn remember(&self, domain: &PolicyDomain, row: Row, outcome: Result<(), String>, log: &dyn Sink) {
-        let is_unsaved = outcome.is_err();
-        self.memory.put(domain, &Arc::new(row), is_unsaved);
-        if let Err(problem) = outcome {
-            log.line(Level::Error, &format!("{problem}; policies are kept in memory only"));
-        }
     }
 }
 
@@ -137,10 +167,16 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("cache.db");
         let lines = Lines::default();
-        cache(&path, 100).store_policy(&domain("a.example"), row(Some("enforce"), 500), NOW, deadline(), &lines);
-        cache(&path, 100).store_check(&domain("b.example"), row(None, 0), NOW, deadline(), &lines);
+        cache(&path, 100).store_policy(
+            &domain("a.example"),
+            Arc::new(row(Some("enforce"), 500)),
+            NOW,
+            deadline(),
+            &lines,
+        );
+        cache(&path, 100).store_check(&domain("b.example"), Arc::new(row(None, 0)), NOW, deadline(), &lines);
         let fresh = cache(&path, 100);
-        let read = |name: &str| fresh.read(&domain(name), deadline(), &lines).map(|row| (*row).clone());
+        let read = |name: &str| fresh.read(&domain(name), NOW, deadline(), &lines).map(|row| (*row).clone());
         assert_eq!(read("a.example"), Some(row(Some("enforce"), 500)));
         assert_eq!(read("b.example"), Some(row(None, 0)));
         assert_eq!(read("c.example"), None);
@@ -153,9 +189,9 @@ mod tests {
         let path = directory.path().join("cache.db");
         let lines = Lines::default();
         let (mine, other) = (cache(&path, 100), cache(&path, 100));
-        other.store_policy(&domain("a.example"), row(Some("enforce"), 500), NOW, deadline(), &lines);
-        mine.store_check(&domain("a.example"), row(None, 0), NOW, deadline(), &lines);
-        let found = cache(&path, 100).read(&domain("a.example"), deadline(), &lines).unwrap();
+        other.store_policy(&domain("a.example"), Arc::new(row(Some("enforce"), 500)), NOW, deadline(), &lines);
+        mine.store_check(&domain("a.example"), Arc::new(row(None, 0)), NOW, deadline(), &lines);
+        let found = cache(&path, 100).read(&domain("a.example"), NOW, deadline(), &lines).unwrap();
         assert!(found.policy.is_some());
     }
 
@@ -165,13 +201,13 @@ mod tests {
         let path = directory.path().join("later").join("cache.db");
         let lines = Lines::default();
         let cache = cache(&path, 100);
-        cache.store_policy(&domain("a.example"), row(Some("enforce"), 500), NOW, deadline(), &lines);
-        assert!(cache.read(&domain("a.example"), deadline(), &lines).unwrap().policy.is_some());
+        cache.store_policy(&domain("a.example"), Arc::new(row(Some("enforce"), 500)), NOW, deadline(), &lines);
+        assert!(cache.read(&domain("a.example"), NOW, deadline(), &lines).unwrap().policy.is_some());
         assert!(lines.0.lock().unwrap().iter().any(|line| line.contains("install -d -m 0750")));
         std::fs::create_dir(directory.path().join("later")).unwrap();
-        cache.store_check(&domain("a.example"), row(Some("enforce"), 500), NOW, deadline(), &lines);
+        cache.store_check(&domain("a.example"), Arc::new(row(Some("enforce"), 500)), NOW, deadline(), &lines);
         let fresh = super::tests::cache(&path, 100);
-        assert!(fresh.read(&domain("a.example"), deadline(), &lines).unwrap().policy.is_some());
+        assert!(fresh.read(&domain("a.example"), NOW, deadline(), &lines).unwrap().policy.is_some());
     }
 
     #[test]
@@ -182,11 +218,11 @@ mod tests {
         let cache = cache(&path, 20);
         for n in 0..15 {
             let name = domain(&format!("enforce{n}.example"));
-            cache.store_policy(&name, row(Some("enforce"), 500), NOW, deadline(), &lines);
+            cache.store_policy(&name, Arc::new(row(Some("enforce"), 500)), NOW, deadline(), &lines);
         }
-        cache.store_policy(&domain("testing.example"), row(Some("testing"), 500), NOW, deadline(), &lines);
+        cache.store_policy(&domain("testing.example"), Arc::new(row(Some("testing"), 500)), NOW, deadline(), &lines);
         for n in 0..50 {
-            cache.store_check(&domain(&format!("made-up{n}.example")), row(None, 0), NOW, deadline(), &lines);
+            cache.store_check(&domain(&format!("made-up{n}.example")), Arc::new(row(None, 0)), NOW, deadline(), &lines);
         }
         let count = || {
             let connection = rusqlite::Connection::open(&path).unwrap();
@@ -200,7 +236,7 @@ mod tests {
         assert!(lines.0.lock().unwrap().is_empty());
         for n in 0..10 {
             let name = domain(&format!("more{n}.example"));
-            cache.store_policy(&name, row(Some("enforce"), 500), NOW, deadline(), &lines);
+            cache.store_policy(&name, Arc::new(row(Some("enforce"), 500)), NOW, deadline(), &lines);
         }
         assert_eq!(count(), (20, 0, 20));
         assert!(lines.0.lock().unwrap().iter().any(|line| line.contains("raise cache_entries")), "loudly");
@@ -212,8 +248,14 @@ mod tests {
         let path = directory.path().join("cache.db");
         let lines = Lines::default();
         std::fs::write(&path, "no database at all, but long enough to look at".repeat(50)).unwrap();
-        cache(&path, 100).store_policy(&domain("a.example"), row(Some("enforce"), 500), NOW, deadline(), &lines);
-        assert!(cache(&path, 100).read(&domain("a.example"), deadline(), &lines).is_some());
+        cache(&path, 100).store_policy(
+            &domain("a.example"),
+            Arc::new(row(Some("enforce"), 500)),
+            NOW,
+            deadline(),
+            &lines,
+        );
+        assert!(cache(&path, 100).read(&domain("a.example"), NOW, deadline(), &lines).is_some());
         let names: Vec<_> =
             std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert!(names.iter().any(|name| name.to_string_lossy().starts_with("cache.db.damaged-")), "{names:?}");
@@ -227,10 +269,101 @@ mod tests {
         for (path, want) in [(foreign, "another program"), (newer, "newer libmtasts")] {
             let before = std::fs::read(&path).unwrap();
             let cache = cache(&path, 100);
-            cache.store_policy(&domain("a.example"), row(Some("enforce"), 500), NOW, deadline(), &lines);
-            assert!(cache.read(&domain("a.example"), deadline(), &lines).is_some(), "memory has it");
+            cache.store_policy(&domain("a.example"), Arc::new(row(Some("enforce"), 500)), NOW, deadline(), &lines);
+            assert!(cache.read(&domain("a.example"), NOW, deadline(), &lines).is_some(), "memory has it");
             assert_eq!(std::fs::read(&path).unwrap(), before);
             assert!(lines.0.lock().unwrap().iter().any(|line| line.contains(want)), "{want}");
+        }
+    }
+
+    fn damage(path: &Path) {
+        std::fs::write(path, "no database at all".repeat(500)).unwrap();
+    }
+
+    /// As if the process had not looked at the database for a while.
+    fn let_memory_age(cache: &Cache, name: &str) {
+        let entry = cache.memory.get(&domain(name)).unwrap();
+        cache.memory.put_loaded(&domain(name), entry, std::time::Instant::now().checked_sub(MEMORY_TRUST * 2).unwrap());
+    }
+
+    #[test]
+    fn damage_to_the_file_takes_nothing_from_memory_which_fills_the_new_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cache.db");
+        let lines = Lines::default();
+        let mine = cache(&path, 100);
+        mine.store_policy(&domain("a.example"), Arc::new(row(Some("enforce"), 500)), NOW, deadline(), &lines);
+        mine.store_policy(&domain("b.example"), Arc::new(row(Some("enforce"), 500)), NOW, deadline(), &lines);
+        damage(&path);
+        mine.store_check(&domain("b.example"), Arc::new(row(Some("enforce"), 500)), NOW, deadline(), &lines);
+        let_memory_age(&mine, "a.example");
+        assert!(mine.read(&domain("a.example"), NOW, deadline(), &lines).unwrap().policy.is_some());
+        for name in ["a.example", "b.example"] {
+            let found = cache(&path, 100).read(&domain(name), NOW, deadline(), &lines).unwrap();
+            assert!(found.policy.is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_another_process_purges_is_gone_here_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cache.db");
+        let lines = Lines::default();
+        let mine = cache(&path, 100);
+        mine.store_policy(&domain("a.example"), Arc::new(row(Some("enforce"), 500)), NOW, deadline(), &lines);
+        rusqlite::Connection::open(&path).unwrap().execute_batch("DELETE FROM domain").unwrap();
+        let_memory_age(&mine, "a.example");
+        assert_eq!(mine.read(&domain("a.example"), NOW, deadline(), &lines), None);
+    }
+
+    #[test]
+    fn an_unsaved_answer_gives_way_to_the_policy_of_another_process_and_never_replaces_a_later_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cache.db");
+        let lines = Lines::default();
+        let other = cache(&path, 100);
+        other.store_check(&domain("z.example"), Arc::new(row(None, 0)), NOW, deadline(), &lines);
+        let mine = cache(&path, 100);
+        let lock = rusqlite::Connection::open(&path).unwrap();
+        lock.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        let soon = Deadline::after(Duration::from_millis(20));
+        mine.store_policy(&domain("a.example"), Arc::new(row(Some("none"), 500)), NOW, soon, &lines);
+        lock.execute_batch("COMMIT").unwrap();
+        let later = NOW.plus(100);
+        let mut newer = row(Some("enforce"), 500);
+        let body = newer.policy.as_ref().unwrap().body.to_vec();
+        newer.policy = Some(Arc::new(StoredPolicy::new("a2", &body, later).unwrap()));
+        other.store_policy(&domain("a.example"), Arc::new(newer), later, deadline(), &lines);
+        mine.store_check(&domain("a.example"), Arc::new(row(Some("none"), 500)), later, deadline(), &lines);
+        let id = |cache: &Cache| cache.read(&domain("a.example"), later, deadline(), &lines).unwrap().policy.clone();
+        assert_eq!(&*id(&mine).unwrap().id, "a2");
+        assert_eq!(&*id(&super::tests::cache(&path, 100)).unwrap().id, "a2");
+    }
+
+    #[test]
+    fn many_processes_on_one_damaged_file_move_it_aside_once_and_create_one_database() {
+        for _ in 0..10 {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("cache.db");
+            damage(&path);
+            let lines = Lines::default();
+            std::thread::scope(|scope| {
+                for n in 0..4 {
+                    let (path, lines) = (&path, &lines);
+                    scope.spawn(move || {
+                        let cache = cache(path, 100);
+                        let name = domain(&format!("d{n}.example"));
+                        cache.store_policy(&name, Arc::new(row(Some("enforce"), 500)), NOW, deadline(), lines);
+                    });
+                }
+            });
+            let names = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name());
+            let aside = names.filter(|name| name.to_string_lossy().contains("damaged")).count();
+            assert_eq!(aside, 1, "{:?}", lines.0.lock().unwrap());
+            for n in 0..4 {
+                let found = cache(&path, 100).read(&domain(&format!("d{n}.example")), NOW, deadline(), &lines);
+                assert!(found.is_some(), "{n}: {:?}", lines.0.lock().unwrap());
+            }
         }
     }
 }

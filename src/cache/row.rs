@@ -86,6 +86,23 @@ impl Row {
     /// More failures than back-off ever looks at.
     pub const MAX_FAILURES: usize = 8;
 
+    /// About how many bytes of memory the row takes.
+    pub(super) fn size(&self) -> usize {
+        const ROW: usize = 256;
+        const PATTERN: usize = 48;
+        let policy = self.policy.as_ref().map_or(0, |stored| {
+            let lints: usize = stored.policy.lints().iter().map(String::len).sum();
+            stored.body.len().saturating_add(stored.policy.mx().len().saturating_mul(PATTERN)).saturating_add(lints)
+        });
+        policy.saturating_add(ROW)
+    }
+
+    /// Whether this row knows more of the domain than `other`: the later policy, else the later check.
+    pub(super) fn is_newer_than(&self, other: &Self) -> bool {
+        let key = |row: &Self| (row.policy.as_ref().map(|stored| stored.fetched_at), row.check.at);
+        key(self) > key(other)
+    }
+
     /// Adds a failure and forgets the oldest of too many.
     pub fn add_failure(&mut self, failure: Failure) {
         self.failures.retain(|known| known.id != failure.id);

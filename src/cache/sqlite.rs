@@ -11,13 +11,14 @@ use super::row::{Check, Row, StoredPolicy};
 use crate::reason::Reason;
 use crate::syntax::{Mode, PolicyDomain};
 use crate::sys::files;
-use crate::sys::fork::{self, ForkSafe};
+use crate::sys::fork::{self, ForkSafe, Work};
 use crate::sys::log::{Level, Sink};
 use crate::time::{Clock, Deadline, SystemClock, UnixTime};
-use open::Opened;
+use open::{Identity, Opened};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// The longest wait for another program that holds the database.
@@ -30,6 +31,8 @@ pub struct Database {
     path: PathBuf,
     max_rows: u64,
     opened: ForkSafe<Option<Opened>>,
+    /// The inode of the file that was last in use; 0 before the first.
+    number: AtomicU64,
 }
 
 /// Why an operation on the database did not come about.
@@ -54,24 +57,24 @@ impl From<rusqlite::Error> for Trouble {
 
 impl Database {
     pub fn new(path: PathBuf, max_rows: u64) -> Self {
-        Self { path, max_rows, opened: ForkSafe::new(None) }
+        Self { path, max_rows, opened: ForkSafe::new(Work::Disk, None), number: AtomicU64::new(0) }
+    }
+
+    /// Tells one file from another that has taken its place; none before the first use.
+    pub fn number(&self) -> Option<u64> {
+        Some(self.number.load(Ordering::Relaxed)).filter(|number| *number != 0)
     }
 
     pub fn read(&self, domain: &PolicyDomain, deadline: Deadline, log: &dyn Sink) -> Result<Option<Row>, String> {
-        let normal = self.run(deadline, log, |connection| Ok(select(connection, domain)?));
-        match normal {
-            Ok(row) => Ok(row),
-            // Before anything counts as not cached, the file is read as it lies there.
-            Err(problem) => match open::read_immutable(&self.path, |connection| select(connection, domain)) {
-                Ok(row) => {
-                    log.line(Level::Warning, &format!("{problem}; the cache is read without locks"));
-                    Ok(row)
-                }
-                Err(_) => Err(problem),
-            },
-        }
+        self.run(deadline, log, |connection| Ok(select(connection, domain)?))
     }
 
+    /// Reads a row without locks and without the journal, for when nothing else works.
+    pub fn read_as_it_lies(&self, domain: &PolicyDomain) -> Option<Row> {
+        self.opened.with(|_| open::read_immutable(&self.path, |connection| select(connection, domain)).ok())??
+    }
+
+    /// Stores the policy unless the database has one that was fetched later; returns whether it was stored.
     pub fn store_policy(
         &self,
         domain: &PolicyDomain,
@@ -79,13 +82,16 @@ impl Database {
         now: UnixTime,
         deadline: Deadline,
         log: &dyn Sink,
-    ) -> Result<(), String> {
-        let is_kept = self.write(deadline, log, |transaction| {
+    ) -> Result<bool, String> {
+        let (is_stored, has_room) = self.write(deadline, log, |transaction| {
             let count = schema::row_count(transaction)?;
-            upsert_policy(transaction, domain, row)?;
-            schema::make_room(transaction, domain.as_str(), count, self.max_rows, now)
+            let is_newest = !has_later_policy(transaction, domain, row, now)?;
+            if is_newest {
+                upsert_policy(transaction, domain, row)?;
+            }
+            Ok((is_newest, schema::make_room(transaction, domain.as_str(), count, self.max_rows, now)?))
         })?;
-        if is_kept { Ok(()) } else { Err(self.full()) }
+        if has_room { Ok(is_stored) } else { Err(self.full()) }
     }
 
     pub fn store_check(
@@ -145,37 +151,39 @@ impl Database {
         let mut has_moved = false;
         loop {
             let outcome = self.opened.with(|opened| {
-                let connection = open::ensure(opened, &self.path)?;
-                work(connection)
+                let mut seen = None;
+                let done = open::ensure(opened, &self.path, &mut seen).and_then(|connection| work(connection));
+                if let Some((_, inode)) = seen {
+                    self.number.store(inode, Ordering::Relaxed);
+                }
+                done.map_err(|trouble| (trouble, seen))
             });
             match outcome {
                 None => return Err(self.say("not usable in a process that was forked in the middle of a call")),
                 Some(Ok(value)) => return Ok(value),
-                Some(Err(Trouble::Busy)) => {
+                Some(Err((Trouble::Busy, _))) => {
                     if began.elapsed() >= BUSY_LIMIT || deadline.has_passed() {
                         return Err(self.say("another program holds it locked"));
                     }
                     std::thread::sleep(BUSY_PAUSE.min(deadline.remaining()));
                 }
-                Some(Err(Trouble::Damaged(problem))) if !has_moved => {
+                Some(Err((Trouble::Damaged(problem), Some(seen)))) if !has_moved => {
                     has_moved = true;
-                    self.move_aside(&problem, log)?;
+                    self.move_aside(seen, &problem, log)?;
                 }
-                Some(Err(Trouble::Damaged(problem) | Trouble::Other(problem))) => return Err(self.say(&problem)),
+                Some(Err((Trouble::Damaged(problem) | Trouble::Other(problem), _))) => return Err(self.say(&problem)),
             }
         }
     }
 
-    fn move_aside(&self, problem: &str, log: &dyn Sink) -> Result<(), String> {
+    fn move_aside(&self, damaged: Identity, problem: &str, log: &dyn Sink) -> Result<(), String> {
         let stamp = SystemClock.now().0;
         let moved = self.opened.with(|opened| {
-            let is_ours = opened.take().is_none_or(|opened| {
-                let is_same = opened.is_file_at(&self.path);
+            if let Some(opened) = opened.take() {
                 opened.dispose();
-                is_same
-            });
-            // Another process may have moved the damaged file and begun a new one.
-            is_ours.then(|| files::move_aside(&self.path, stamp))
+            }
+            // Another process may have moved the damaged file already and begun a new one.
+            (open::identity(&self.path) == Some(damaged)).then(|| files::move_aside(&self.path, stamp))
         });
         match moved.flatten() {
             None => Ok(()),
@@ -208,25 +216,41 @@ fn select(connection: &Connection, domain: &PolicyDomain) -> rusqlite::Result<Op
         let body: Option<Vec<u8>> = columns.get(1)?;
         let fetched_at: Option<i64> = columns.get(2)?;
         let stored = match (id, body, fetched_at) {
-            // A body that does not parse is damage that SQLite cannot see: the policy is fetched again.
-            (Some(id), Some(body), Some(at)) => StoredPolicy::new(&id, &body, UnixTime(at)).ok(),
+            (Some(id), Some(body), Some(at)) => Some(StoredPolicy::new(&id, &body, UnixTime(at)).ok()),
             _ => None,
         };
+        // A body that does not parse is damage that SQLite cannot see: no check counts, and the policy is fetched again.
+        let is_damaged = stored == Some(None);
         let reason: i64 = columns.get(5)?;
         let check = Check {
             at: UnixTime(columns.get(3)?),
-            until: UnixTime(columns.get(4)?),
+            until: UnixTime(if is_damaged { 0 } else { columns.get(4)? }),
             reason: Reason::from_code(reason).unwrap_or(Reason::NoRecord),
         };
         let failures: String = columns.get(7)?;
         Ok(Row {
-            policy: stored.map(Arc::new),
+            policy: stored.flatten().map(Arc::new),
             check,
             refresh_at: UnixTime(columns.get(6)?),
             failures: Row::failures_from_text(&failures),
         })
     });
     found.optional()
+}
+
+/// Whether another process has stored a policy that was fetched later. One from the future was written under a wrong
+/// clock and does not count.
+fn has_later_policy(
+    transaction: &Transaction<'_>,
+    domain: &PolicyDomain,
+    row: &Row,
+    now: UnixTime,
+) -> rusqlite::Result<bool> {
+    let Some(stored) = &row.policy else { return Ok(false) };
+    let mut statement = transaction.prepare_cached("SELECT fetched_at FROM domain WHERE name = ?1")?;
+    let known: Option<Option<i64>> =
+        statement.query_row(params![domain.as_str()], |columns| columns.get(0)).optional()?;
+    Ok(known.flatten().is_some_and(|at| stored.fetched_at.0 < at && at <= now.0))
 }
 
 fn upsert_policy(transaction: &Transaction<'_>, domain: &PolicyDomain, row: &Row) -> rusqlite::Result<()> {

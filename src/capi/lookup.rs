@@ -5,7 +5,7 @@ use super::status::{Failure, MTASTS_BUFFER_TOO_SMALL, MTASTS_INVALID_CONFIG, c_t
 use crate::context::Context;
 use crate::discovery::{Answer, Effort};
 use crate::syntax::{Mode, MxHost, MxPattern};
-use crate::sys::fork::ForkSafe;
+use crate::sys::fork::{ForkSafe, Work};
 use once_cell::race::OnceBox;
 use std::ffi::{c_char, c_int};
 use std::sync::Arc;
@@ -42,7 +42,7 @@ pub(super) fn mode_code(answer: &Answer) -> c_int {
 static DEFAULT: OnceBox<ForkSafe<Option<Arc<Context>>>> = OnceBox::new();
 
 fn default_holder() -> &'static ForkSafe<Option<Arc<Context>>> {
-    DEFAULT.get_or_init(|| Box::new(ForkSafe::new(None)))
+    DEFAULT.get_or_init(|| Box::new(ForkSafe::new(Work::Memory, None)))
 }
 
 fn default_context() -> Result<Arc<Context>, Failure> {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::Settings;
+use crate::reason::ResultType;
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -94,10 +95,23 @@ impl Scene {
     }
 }
 
+impl Scene {
+    /// While one asker is on its way, whoever asks with a valid policy in the cache is answered at once.
+    fn others_do_not_wait(&self) {
+        let domain = PolicyDomain::parse(b"example.test").unwrap();
+        let row = self.cache.read(&domain, self.now(), Deadline::after(Duration::from_secs(5)), self);
+        if row.as_ref().and_then(|row| applicable(row, self.now())).is_some() {
+            let row = row.unwrap();
+            assert!(row.check.is_current(self.now()) && row.refresh_at > self.now(), "{row:?}");
+        }
+    }
+}
+
 impl Network for Scene {
     fn txt(&self, name: &str, _: Deadline) -> dns::Answer<Vec<u8>> {
         assert_eq!(name, "_mta-sts.example.test");
         self.calls.lock().unwrap().push("txt");
+        self.others_do_not_wait();
         self.txt.lock().unwrap().clone()
     }
 
@@ -207,6 +221,22 @@ fn ids_that_change_all_the_time_cost_three_fetches_in_five_minutes() {
     scene.bodies.lock().unwrap().clear();
     scene.dns("b9").https("enforce", 80_000);
     assert_eq!(scene.after(120).told().2, Reason::Fetched, "the first failure is five minutes old");
+}
+
+#[test]
+fn a_failure_of_our_own_keeps_nobody_from_fetching() {
+    let scene = Scene::new();
+    scene.dns("a1").https_fails(Reason::NoTrustedRoots).ask();
+    scene.https("enforce", 80_000).calls();
+    assert_eq!(scene.told(), ("enforce", Source::Https, Reason::Fetched, "txt get".into()));
+}
+
+#[test]
+fn a_fetch_that_is_not_repeated_is_reported_as_the_one_that_failed() {
+    let scene = Scene::new();
+    scene.dns("a1").https_fails(Reason::PolicyHostCertificateExpired).ask();
+    let answer = scene.ask();
+    assert_eq!((answer.reason, answer.result_type()), (Reason::BackingOff, ResultType::StsWebpkiInvalid));
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub fn prepare(path: &Path) -> Result<(), String> {
     };
     let owner = check_directory(directory)?;
     match fs::symlink_metadata(path) {
-        Ok(found) => check_file(path, &found),
+        Ok(found) => check_file(path, &found, &owner),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             create(path, &owner).map_err(|error| format!("cache {}: cannot be created: {error}", path.display()))
         }
@@ -37,16 +37,18 @@ pub fn move_aside(path: &Path, stamp: i64) -> io::Result<PathBuf> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".damaged-{stamp}-{}", std::process::id()));
     let aside = PathBuf::from(name);
-    fs::rename(path, &aside)?;
-    // A journal left beside the new file would be played back into it.
-    let mut journal = path.as_os_str().to_owned();
-    journal.push("-journal");
-    let mut journal_aside = aside.as_os_str().to_owned();
-    journal_aside.push("-journal");
-    match fs::rename(journal, journal_aside) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-        _ => Ok(aside),
+    // The journal goes first: left beside a new file it would be played back into that.
+    let with_suffix = |path: &Path| {
+        let mut name = path.as_os_str().to_owned();
+        name.push("-journal");
+        PathBuf::from(name)
+    };
+    match fs::rename(with_suffix(path), with_suffix(&aside)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
     }
+    fs::rename(path, &aside)?;
+    Ok(aside)
 }
 
 fn check_directory(directory: &Path) -> Result<Metadata, String> {
@@ -73,9 +75,20 @@ fn check_directory(directory: &Path) -> Result<Metadata, String> {
     Ok(found)
 }
 
-fn check_file(path: &Path, found: &Metadata) -> Result<(), String> {
+fn check_file(path: &Path, found: &Metadata, directory: &Metadata) -> Result<(), String> {
+    let shown = path.display();
     let kind = found.file_type();
     if kind.is_file() {
+        if found.mode() & WRITABLE_BY_OTHERS != 0 {
+            let mode = found.mode() & 0o7777;
+            return Err(format!("cache {shown}: mode {mode:04o} lets others write; mend it with `chmod 0640 {shown}`"));
+        }
+        let (owner, expected) = (found.uid(), directory.uid());
+        if owner != expected && owner != 0 && owner != privilege::user() {
+            return Err(format!(
+                "cache {shown}: belongs to uid {owner}, want the owner of its directory; mend it with `chown {expected} {shown}`"
+            ));
+        }
         return Ok(());
     }
     let is = if kind.is_symlink() {
@@ -85,7 +98,7 @@ fn check_file(path: &Path, found: &Metadata) -> Result<(), String> {
     } else {
         "a special file"
     };
-    Err(format!("cache {}: is {is}, want a regular file", path.display()))
+    Err(format!("cache {shown}: is {is}, want a regular file"))
 }
 
 /// Creates the file under another name and closes it before it gets its own, so that no descriptor of it is ever

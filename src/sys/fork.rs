@@ -1,9 +1,9 @@
 //! The host may fork at any moment, from any thread, while other threads are inside the library.
 //!
 //! State that a forked child can reach lives in [`ForkSafe`]. A fork waits until no thread is inside such state, so
-//! that the child finds every lock open and every value whole. No code sleeps, waits for the network, or calls the
-//! host while it is inside; a fork therefore waits for microseconds. Should a slow disk hold a thread inside for
-//! longer than [`LONGEST_WAIT`], the fork goes ahead and the child does without that state.
+//! that the child finds every lock open and every value whole. Nobody waits for the network or calls the host while
+//! inside. Work on memory takes microseconds; work on the disk may take longer, and should it hold a thread inside for
+//! more than [`LONGEST_WAIT`], the fork goes ahead and the child does without the state on the disk.
 //!
 //! The child must not use what belongs to its parent's side, such as a database connection: [`generation`] tells.
 
@@ -16,15 +16,84 @@ const LONGEST_WAIT: Duration = Duration::from_millis(50);
 /// How long a thread pauses before it looks again.
 const PAUSE: Duration = Duration::from_micros(50);
 
-/// Threads inside guarded state in the low half, forks under way in the high half.
-static GATE: AtomicU64 = AtomicU64::new(0);
+/// What the guarded work waits for at most. Each kind has a gate of its own, so that a slow disk hides no memory.
+#[derive(Clone, Copy, Debug)]
+pub enum Work {
+    /// Memory only.
+    Memory,
+    /// The disk.
+    Disk,
+}
+
+static MEMORY_GATE: Gate = Gate::new();
+static DISK_GATE: Gate = Gate::new();
+
+fn gate(work: Work) -> &'static Gate {
+    match work {
+        Work::Memory => &MEMORY_GATE,
+        Work::Disk => &DISK_GATE,
+    }
+}
+
+/// Lets threads in and forks through, but not both at once.
+#[derive(Debug)]
+struct Gate {
+    /// Threads inside in the low half, forks under way in the high half.
+    state: AtomicU64,
+    /// Set in a child that was forked while a thread was inside: what that thread held stays locked for ever.
+    is_torn: AtomicBool,
+}
+
 const ONE_FORK: u64 = 1 << 32;
 const INSIDE: u64 = ONE_FORK - 1;
 
+impl Gate {
+    const fn new() -> Self {
+        Self { state: AtomicU64::new(0), is_torn: AtomicBool::new(false) }
+    }
+
+    fn close(&self) {
+        self.state.fetch_add(ONE_FORK, Ordering::SeqCst);
+    }
+
+    fn is_occupied(&self) -> bool {
+        self.state.load(Ordering::SeqCst) & INSIDE != 0
+    }
+
+    fn open(&self) {
+        self.state.fetch_sub(ONE_FORK, Ordering::SeqCst);
+    }
+
+    fn open_in_child(&self) {
+        if self.state.swap(0, Ordering::SeqCst) & INSIDE != 0 {
+            self.is_torn.store(true, Ordering::SeqCst);
+        }
+    }
+
+    fn enter(&'static self) -> Inside {
+        loop {
+            let entered = self.state.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |state| {
+                (state < ONE_FORK).then_some(state.wrapping_add(1))
+            });
+            if entered.is_ok() {
+                return Inside(self);
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+}
+
+/// A thread's stay inside a gate.
+struct Inside(&'static Gate);
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        self.0.state.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// Counts the forks that lie between this process and the one that loaded the library.
 static GENERATION: AtomicU64 = AtomicU64::new(0);
-/// Set in a child that was forked while a thread was inside: what that thread held stays locked for ever.
-static IS_TORN: AtomicBool = AtomicBool::new(false);
 static IS_REGISTERED: AtomicBool = AtomicBool::new(false);
 
 /// Makes the library notice forks. Must come before the first [`ForkSafe::with`]; further calls do nothing.
@@ -43,69 +112,49 @@ pub fn generation() -> u64 {
 }
 
 extern "C" fn before_fork() {
-    GATE.fetch_add(ONE_FORK, Ordering::SeqCst);
-    if GATE.load(Ordering::SeqCst) & INSIDE == 0 {
-        return;
-    }
+    MEMORY_GATE.close();
+    DISK_GATE.close();
     let began = Instant::now();
-    while GATE.load(Ordering::SeqCst) & INSIDE != 0 && began.elapsed() < LONGEST_WAIT {
+    while (MEMORY_GATE.is_occupied() || DISK_GATE.is_occupied()) && began.elapsed() < LONGEST_WAIT {
         std::thread::sleep(PAUSE);
     }
 }
 
 extern "C" fn after_fork_in_parent() {
-    GATE.fetch_sub(ONE_FORK, Ordering::SeqCst);
+    MEMORY_GATE.open();
+    DISK_GATE.open();
 }
 
 extern "C" fn after_fork_in_child() {
-    if GATE.swap(0, Ordering::SeqCst) & INSIDE != 0 {
-        IS_TORN.store(true, Ordering::SeqCst);
-    }
+    MEMORY_GATE.open_in_child();
+    DISK_GATE.open_in_child();
     GENERATION.fetch_add(1, Ordering::SeqCst);
 }
 
 /// A value behind a lock that no fork catches in a thread's hands.
-#[derive(Debug, Default)]
-pub struct ForkSafe<T>(Mutex<T>);
+#[derive(Debug)]
+pub struct ForkSafe<T> {
+    work: Work,
+    value: Mutex<T>,
+}
 
 impl<T> ForkSafe<T> {
-    /// Puts a value under guard.
-    pub fn new(value: T) -> Self {
+    /// Puts a value under guard, with the kind of work that is done on it.
+    pub fn new(work: Work, value: T) -> Self {
         watch();
-        Self(Mutex::new(value))
+        Self { work, value: Mutex::new(value) }
     }
 
-    /// Lets `work` use the value. It must be short, must not wait, and must not call `with` again or the host.
+    /// Lets `work` use the value. It must not wait for the network, and must not call `with` again or the host.
     ///
     /// `None` in a child that was forked while another thread was inside for longer than a fork may wait.
     pub fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> Option<R> {
-        if IS_TORN.load(Ordering::Relaxed) {
+        let gate = gate(self.work);
+        if gate.is_torn.load(Ordering::Relaxed) {
             return None;
         }
-        let _inside = Inside::enter();
-        Some(work(&mut self.0.lock()))
-    }
-}
-
-struct Inside;
-
-impl Inside {
-    fn enter() -> Self {
-        loop {
-            let entered = GATE.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |gate| {
-                (gate < ONE_FORK).then_some(gate.wrapping_add(1))
-            });
-            if entered.is_ok() {
-                return Self;
-            }
-            std::thread::sleep(PAUSE);
-        }
-    }
-}
-
-impl Drop for Inside {
-    fn drop(&mut self) {
-        GATE.fetch_sub(1, Ordering::SeqCst);
+        let _inside = gate.enter();
+        Some(work(&mut self.value.lock()))
     }
 }
 
@@ -116,7 +165,7 @@ mod tests {
 
     #[test]
     fn children_of_a_busy_process_find_the_value_whole_and_unlocked() {
-        let guarded = Arc::new(ForkSafe::new((0_u64, 0_u64)));
+        let guarded = Arc::new(ForkSafe::new(Work::Memory, (0_u64, 0_u64)));
         let stop = Arc::new(AtomicBool::new(false));
         let threads: Vec<_> = (0..2)
             .map(|_| {

@@ -4,8 +4,13 @@ use std::ffi::OsString;
 
 /// Whether the process runs with the effective user id 0.
 pub fn is_root() -> bool {
+    user() == 0
+}
+
+/// The effective user id.
+pub fn user() -> u32 {
     // SAFETY: takes nothing, changes nothing, cannot fail.
-    unsafe { libc::geteuid() == 0 }
+    unsafe { libc::geteuid() }
 }
 
 /// An environment variable, unless the process has gained privileges by being started (setuid, capabilities): then

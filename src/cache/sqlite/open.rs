@@ -8,20 +8,23 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
+/// Which file lies at a path: device and inode.
+pub type Identity = (u64, u64);
+
+/// The file that lies at `path` now.
+pub fn identity(path: &Path) -> Option<Identity> {
+    fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
+}
+
 /// An open database and what tells whether it may still be used.
 #[derive(Debug)]
 pub struct Opened {
     connection: Connection,
     generation: u64,
-    identity: (u64, u64),
+    identity: Identity,
 }
 
 impl Opened {
-    /// Whether the file at `path` is the one that is open.
-    pub fn is_file_at(&self, path: &Path) -> bool {
-        identity(path) == Some(self.identity)
-    }
-
     /// Closes the connection, unless it belongs to the process that forked this one: closing it here would undo what
     /// the parent still relies on, so that the child lets it lie.
     pub fn dispose(self) {
@@ -33,34 +36,37 @@ impl Opened {
     }
 }
 
-/// The connection to the file that lies at `path` now, opened by this process.
-pub fn ensure<'a>(opened: &'a mut Option<Opened>, path: &Path) -> Result<&'a Connection, Trouble> {
-    let is_usable = |opened: &Opened| opened.generation == fork::generation() && opened.is_file_at(path);
+/// The connection to the file that lies at `path` now, opened by this process. `seen` takes which file that is, also
+/// when it cannot be opened.
+pub fn ensure<'a>(
+    opened: &'a mut Option<Opened>,
+    path: &Path,
+    seen: &mut Option<Identity>,
+) -> Result<&'a Connection, Trouble> {
+    *seen = identity(path);
+    let is_usable = |opened: &Opened| opened.generation == fork::generation() && Some(opened.identity) == *seen;
     if !opened.as_ref().is_some_and(is_usable) {
         if let Some(stale) = opened.take() {
             stale.dispose();
         }
-        *opened = Some(open(path)?);
+        files::prepare(path).map_err(Trouble::Other)?;
+        *seen = identity(path);
+        let identity = seen.ok_or_else(|| Trouble::Other("was removed".to_owned()))?;
+        *opened = Some(Opened { connection: open(path)?, generation: fork::generation(), identity });
     }
     opened.as_ref().map(|opened| &opened.connection).ok_or_else(|| Trouble::Other("is not open".to_owned()))
 }
 
-/// Runs one query on the file without locks and without its journal, for when nothing else works.
+/// Runs one query on the file without locks and without its journal.
 pub fn read_immutable<T>(path: &Path, query: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<T, String> {
     // The same conditions hold as for normal use: no link, no directory that others may write to.
     files::prepare(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-    let guard = fork::ForkSafe::new(());
-    let outcome = guard.with(|()| {
-        let connection = Connection::open_with_flags(uri(path), flags).map_err(|error| error.to_string())?;
-        query(&connection).map_err(|error| error.to_string())
-    });
-    outcome.unwrap_or_else(|| Err("not usable in this process".to_owned()))
+    let connection = Connection::open_with_flags(uri(path), flags).map_err(|error| error.to_string())?;
+    query(&connection).map_err(|error| error.to_string())
 }
 
-fn open(path: &Path) -> Result<Opened, Trouble> {
-    files::prepare(path).map_err(Trouble::Other)?;
-    let identity = identity(path).ok_or_else(|| Trouble::Other("was removed".to_owned()))?;
+fn open(path: &Path) -> Result<Connection, Trouble> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(Duration::ZERO)?;
@@ -70,11 +76,7 @@ fn open(path: &Path) -> Result<Opened, Trouble> {
     connection.pragma_update_and_check(None, "journal_mode", "TRUNCATE", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.set_prepared_statement_cache_capacity(16);
-    Ok(Opened { connection, generation: fork::generation(), identity })
-}
-
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
+    Ok(connection)
 }
 
 /// A file URI with every byte escaped that SQLite would read as something else.

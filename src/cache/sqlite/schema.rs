@@ -25,6 +25,7 @@ const TABLES: &str = "
     ) WITHOUT ROWID;
     CREATE INDEX domain_without_policy ON domain (checked_until) WHERE body IS NULL;
     CREATE INDEX domain_with_policy ON domain (expires_at) WHERE body IS NOT NULL;
+    CREATE INDEX domain_not_enforced ON domain (expires_at) WHERE body IS NOT NULL AND mode < 2;
     CREATE TABLE size (row_count INTEGER NOT NULL);
     INSERT INTO size VALUES (0);
     CREATE TRIGGER domain_added AFTER INSERT ON domain BEGIN UPDATE size SET row_count = row_count + 1; END;
@@ -48,7 +49,15 @@ pub fn check(connection: &Connection) -> Result<(), Trouble> {
     Ok(())
 }
 
+/// Looks at one moment of the file: another process may be creating the tables.
 fn is_current(connection: &Connection) -> Result<bool, Trouble> {
+    let moment = connection.is_autocommit().then(|| connection.unchecked_transaction()).transpose()?;
+    let outcome = is_current_now(connection);
+    drop(moment);
+    outcome
+}
+
+fn is_current_now(connection: &Connection) -> Result<bool, Trouble> {
     let number = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     let (application, version) = (number("application_id")?, number("user_version")?);
     if application == APPLICATION_ID && version == VERSION {
@@ -71,10 +80,13 @@ pub fn row_count(transaction: &Transaction<'_>) -> rusqlite::Result<i64> {
     transaction.prepare_cached("SELECT row_count FROM size")?.query_row([], |row| row.get(0))
 }
 
-/// Makes room after the row `written` when there are more than `max_rows`: about a hundredth of them goes, in this order:
-/// rows without a policy, expired policies, policies that are not enforced. When only enforced policies are left, the
-/// row just added goes, so that made-up domains never push one out. `count_before`: how many there were before it.
-/// Returns whether the row is still there.
+/// At most so many rows go at once: a fork of the host waits meanwhile.
+const BATCH: i64 = 64;
+
+/// Makes room after the row `written` when there are more than `max_rows`. A few rows go, in this order: rows without a
+/// policy, expired policies, policies that are not enforced. When only enforced policies are left, the row just added
+/// goes, so that made-up domains never push one out. `count_before`: how many there were before it. Returns whether
+/// the row is still there.
 pub fn make_room(
     transaction: &Transaction<'_>,
     written: &str,
@@ -84,25 +96,30 @@ pub fn make_room(
 ) -> rusqlite::Result<bool> {
     let max_rows = i64::try_from(max_rows).unwrap_or(i64::MAX);
     let count = row_count(transaction)?;
-    let mut surplus = count.saturating_sub(max_rows);
+    let surplus = count.saturating_sub(max_rows);
     if surplus <= 0 {
         return Ok(true);
     }
-    let batch = surplus.max(max_rows.checked_div(100).unwrap_or(0));
+    // A little more than needed, so that not every new row costs a deletion; live policies only as needed.
+    let few = surplus.max(max_rows.checked_div(100).unwrap_or(0)).min(BATCH);
     for (which, limit) in [
-        ("body IS NULL ORDER BY checked_until", batch),
-        ("body IS NOT NULL AND expires_at < ?1 ORDER BY expires_at", batch),
-        ("body IS NOT NULL AND mode < 2 ORDER BY expires_at", surplus),
+        ("body IS NULL ORDER BY checked_until", few),
+        ("body IS NOT NULL AND expires_at < ?1 ORDER BY expires_at", few),
+        ("body IS NOT NULL AND mode < 2 ORDER BY expires_at", surplus.min(BATCH)),
     ] {
-        if surplus > 0 {
-            // ?1 is named in every statement so that all take the same parameters.
-            let rows = format!("SELECT name FROM domain WHERE ?1 = ?1 AND {which} LIMIT {limit}");
-            let deleted = transaction.execute(&format!("DELETE FROM domain WHERE name IN ({rows})"), params![now.0])?;
-            surplus = surplus.saturating_sub(i64::try_from(deleted).unwrap_or(i64::MAX));
+        // ?1 is named in every statement so that all take the same parameters.
+        let rows = format!("SELECT name FROM domain WHERE ?1 = ?1 AND {which} LIMIT {limit}");
+        let deleted = transaction.execute(&format!("DELETE FROM domain WHERE name IN ({rows})"), params![now.0])?;
+        if deleted > 0 {
+            return has_row(transaction, written);
         }
     }
-    if surplus > 0 && count > count_before {
+    if count > count_before {
         transaction.execute("DELETE FROM domain WHERE name = ?1", params![written])?;
     }
-    transaction.query_row("SELECT count(*) FROM domain WHERE name = ?1", params![written], |row| row.get::<_, bool>(0))
+    has_row(transaction, written)
+}
+
+fn has_row(transaction: &Transaction<'_>, name: &str) -> rusqlite::Result<bool> {
+    transaction.query_row("SELECT count(*) FROM domain WHERE name = ?1", params![name], |row| row.get(0))
 }
