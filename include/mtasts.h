@@ -249,13 +249,21 @@ typedef enum mtasts_dane {
     MTASTS_DANE_ABSENT = 1,
     /** There is a secure TLSA set in which no record can be used. */
     MTASTS_DANE_UNUSABLE = 2,
-    /** A usable TLSA set governs the connection; the mail server verifies by it. */
+    /**
+     * A usable TLSA set governs the connection; the mail server verifies by it, in place of PKIX. What does not match
+     * is Failed, before the handshake or as the outcome of it.
+     */
     MTASTS_DANE_USABLE = 3,
     /** No TLSA record matches, or the lookup was bogus, failed or timed out. */
     MTASTS_DANE_FAILED = 4,
 } mtasts_dane;
 
-/** How the TLS handshake with the MX host went, as the mail server's TLS library names it. */
+/**
+ * How the TLS handshake with the MX host went, as the mail server's TLS library names it.
+ *
+ * The certificate states are the verdict of PKIX. Under a usable TLSA set PKIX has no say: a handshake whose
+ * certificate matches no TLSA record is Failed, whatever else is wrong with it.
+ */
 typedef enum mtasts_tls {
     /** The session stands, and the certificate is valid for the MX host. */
     MTASTS_TLS_OK = 1,
@@ -289,7 +297,8 @@ typedef struct mtasts_policy mtasts_policy;
 /**
  * A function that takes log lines: user as it was given, level as syslog numbers it (3 error, 4 warning,
  * 5 notice, 7 debug), line NUL-terminated without a line end, valid during the call. It is called from the thread
- * whose call it concerns, without any lock held.
+ * whose call it concerns, without any lock held. It may call the library; it must return normally (no exception, no
+ * longjmp) and must not free the context.
  */
 typedef void (*mtasts_log_function)(void *user, int level, const char *line);
 
@@ -335,7 +344,7 @@ const char *mtasts_version(void);
  * -MTASTS_NULL_ARGUMENT, -MTASTS_INVALID_CONFIG, -MTASTS_BUFFER_TOO_SMALL (buf then holds "" if len is not 0), -MTASTS_INTERNAL. Take a
  * negative result as "keep the message". Network trouble is no failure: what is cached stays in force.
  *
- * Any thread. May block up to deadline_seconds of the configuration; a cached answer does not block.
+ * Any thread. May block up to deadline_seconds of the configuration; blocks as mtasts_query does.
  */
 int mtasts_lookup(const char *domain,
                   char *buf,
@@ -390,6 +399,9 @@ void mtasts_context_free(struct mtasts_context *context);
  * key: the name of a key as in mtasts.toml, NUL-terminated.
  * value: its value as text, NUL-terminated: numbers in decimal, true or false, lists with commas between.
  *
+ * Meant for the time before the first query: each change keeps the former settings until the context is freed, and a
+ * change of the cache forgets what is in memory only.
+ *
  * Returns MTASTS_OK, MTASTS_NULL_ARGUMENT, MTASTS_INVALID_CONFIG (unknown key or impossible value; nothing has
  * changed) or MTASTS_INTERNAL. Any thread; does not block.
  */
@@ -418,7 +430,8 @@ int mtasts_context_set_log(struct mtasts_context *context,
  * domain: the recipient's domain or that of the next hop, NUL-terminated, in any case, A-labels or UTF-8 U-labels,
  * with or without a final dot. A text that cannot be a domain, an IP address included, has no policy; the reason
  * says so.
- * flags: 0, MTASTS_CACHE_ONLY or MTASTS_REFRESH.
+ * flags: 0, MTASTS_CACHE_ONLY or MTASTS_REFRESH. With MTASTS_CACHE_ONLY a domain that is not cached has mode none and
+ * the reason MTASTS_REASON_NOT_CACHED; or mode unknown, if the configuration says on_dns_error = "defer".
  * timeout_ms: the longest that the call may take, in milliseconds, whatever it waits for; 0: deadline_seconds of
  * the configuration.
  * policy: takes a policy object on MTASTS_OK, also when there is no policy (mode none) or nothing is known (mode
@@ -426,7 +439,8 @@ int mtasts_context_set_log(struct mtasts_context *context,
  *
  * Returns MTASTS_OK, MTASTS_NULL_ARGUMENT, MTASTS_INVALID_ARGUMENT (unknown flag, both flags, negative timeout) or
  * MTASTS_INTERNAL. Network trouble is no failure but a reason in the policy object. Any thread. May block until the
- * deadline; an answer from the cache whose check is not due does not block.
+ * deadline. Where nothing is due, the answer comes from memory at once, or from the database, which is waited for if
+ * another program holds it locked. Of several callers with a valid policy one at most waits for the network.
  */
 int mtasts_query(struct mtasts_context *context,
                  const char *domain,
@@ -615,8 +629,10 @@ int mtasts_policy_decide(const struct mtasts_policy *policy,
  * Decides again after STARTTLS and the handshake (RFC 8461 sections 4.2 and 5). Pure.
  *
  * before: the decision that was acted upon; not NULL; stays valid.
- * tls_state: one of MTASTS_TLS_*: how the handshake went. The certificate is to be judged against
- * mtasts_decision_sni, the MX host.
+ * tls_state: one of MTASTS_TLS_*: how the handshake went. The certificate is to be judged by PKIX against
+ * mtasts_decision_sni, the MX host. If the decision was made with MTASTS_DANE_USABLE, the mail server verifies by its
+ * TLSA records instead: what PKIX says of the certificate then stops nothing, and a certificate that matches no TLSA
+ * record is MTASTS_TLS_FAILED.
  * after: takes the new decision, which mtasts_decision_free frees; set to NULL on failure. Not NULL. Its action is
  * MTASTS_ACTION_DELIVER, MTASTS_ACTION_DELIVER_REPORT, MTASTS_ACTION_SKIP_HOST or MTASTS_ACTION_DEFER.
  *

@@ -116,7 +116,8 @@ impl Context {
     }
 
     /// What is known about the policy of a domain. `timeout`: the longest that this may take, instead of the
-    /// configured deadline. Network trouble is a reason in the answer.
+    /// configured deadline. Network trouble is a reason in the answer. Blocks the thread, and panics on
+    /// one that drives an async runtime of tokio.
     pub fn query(&self, domain: &[u8], effort: Effort, timeout: Option<Duration>) -> Answer {
         match PolicyDomain::parse(domain) {
             Ok(domain) => self.discover(&domain, effort, self.deadline(timeout)),

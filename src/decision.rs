@@ -18,7 +18,8 @@ pub enum Dane {
     Absent = 1,
     /// There is a secure TLSA set in which no record can be used.
     Unusable = 2,
-    /// A usable TLSA set governs the connection; the mail server verifies by it.
+    /// A usable TLSA set governs the connection; the mail server verifies by it, in place of PKIX. What does not match
+    /// is `Failed`, before the handshake or as the outcome of it.
     Usable = 3,
     /// No TLSA record matches, or the lookup was bogus, failed or timed out.
     Failed = 4,
@@ -34,6 +35,9 @@ impl Dane {
 }
 
 /// How the TLS handshake with the MX host went, as the mail server's TLS library names it.
+///
+/// The certificate states are the verdict of PKIX. Under a usable TLSA set PKIX has no say: a handshake whose
+/// certificate matches no TLSA record is `Failed`, whatever else is wrong with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub enum TlsState {

@@ -5,6 +5,7 @@
 //! search domains are never used. Implements RFC 8461 section 3.1 as far as the network is concerned.
 
 use crate::config::Settings;
+use crate::sys::fork;
 use crate::time::Deadline;
 use futures_util::future::{Either, select};
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
@@ -12,6 +13,7 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use hickory_resolver::{Resolver, system_conf};
+use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::time::Duration;
@@ -125,13 +127,14 @@ fn run<T>(
     let deadline = deadline.at_most(settings.dns_timeout);
     let Ok(mut name) = Name::from_ascii(name) else { return Answer::Failed("not a DNS name".to_owned()) };
     name.set_fqdn(true);
-    let servers = name_servers(&settings.nameservers);
+    draw_new_identity_after_fork();
+    let (servers, note) = name_servers(&settings.nameservers);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return Answer::Failed(format!("no socket to ask DNS with: {error}")),
     };
-    runtime.block_on(async {
+    let answer = runtime.block_on(async {
         // All servers at once first: of a silent and a good one the good one answers.
         let all = ask(servers.clone(), deadline, &lookup, &name).await;
         if servers.len() < 2 {
@@ -146,7 +149,26 @@ fn run<T>(
             last = ask(vec![server], deadline, &lookup, &name).await;
         }
         last
-    })
+    });
+    match answer {
+        Answer::Failed(problem) => Answer::Failed(format!("{problem}{note}")),
+        answer => answer,
+    }
+}
+
+/// Query ids and source ports come from a generator that a forked child shares with its parent: it would ask with the
+/// same ones as its siblings, which an attacker could foresee.
+fn draw_new_identity_after_fork() {
+    thread_local! {
+        static DRAWN_IN: Cell<u64> = const { Cell::new(0) };
+    }
+    let generation = fork::generation();
+    DRAWN_IN.with(|drawn| {
+        if drawn.replace(generation) != generation {
+            // Without random numbers from the system the old ones have to do.
+            let _ = rand::rng().reseed();
+        }
+    });
 }
 
 async fn ask<T>(
@@ -162,14 +184,17 @@ async fn ask<T>(
 }
 
 /// The resolvers to ask: those of the configuration, else those of resolv.conf, else one on this machine as
-/// resolv.conf(5) has it.
-fn name_servers(configured: &[SocketAddr]) -> Vec<NameServerConfig> {
+/// resolv.conf(5) has it. With them comes what to add to an error.
+fn name_servers(configured: &[SocketAddr]) -> (Vec<NameServerConfig>, &'static str) {
     if !configured.is_empty() {
-        return configured.iter().map(|address| name_server(*address)).collect();
+        return (configured.iter().map(|address| name_server(*address)).collect(), "");
     }
     match system_conf::read_system_conf() {
-        Ok((config, _)) => config.into_parts().2,
-        Err(_) => vec![name_server(SocketAddr::from((Ipv4Addr::LOCALHOST, 53)))],
+        Ok((config, _)) => (config.into_parts().2, ""),
+        Err(_) => {
+            let local = name_server(SocketAddr::from((Ipv4Addr::LOCALHOST, 53)));
+            (vec![local], " (resolv.conf names no resolver, 127.0.0.1 was asked)")
+        }
     }
 }
 

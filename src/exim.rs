@@ -15,6 +15,7 @@ use crate::time::{Clock, Deadline, SystemClock, describe_seconds};
 use once_cell::race::OnceBox;
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_int, c_uchar};
+use std::time::Duration;
 
 /// Exim takes the text as the value.
 const EXIM_OK: c_int = 0;
@@ -24,6 +25,9 @@ const EXIM_FAIL: c_int = 2;
 
 /// The longest text that is handed to Exim's log.
 const MAX_MESSAGE_BYTES: usize = 400;
+
+/// All that is spent on finding out which listed hosts have no address.
+const PROBE_TIME: Duration = Duration::from_secs(5);
 
 /// What Exim is told.
 enum Verdict {
@@ -274,17 +278,23 @@ fn exim_host(name: &[u8]) -> Option<MxHost> {
 }
 
 /// Leaves out hosts whose addresses fail temporarily, if another one resolves: Exim's manualroute would otherwise
-/// wait for the dead one.
+/// wait for the dead one. A host that there was no time to ask about stays.
 fn without_dead(context: &Context, listed: Vec<Listed>, deadline: Deadline) -> Vec<Listed> {
     if listed.len() < 2 {
         return listed;
     }
-    let answers: Vec<_> = listed.iter().map(|listed| context.addresses(&listed.host, deadline)).collect();
-    if !answers.iter().any(|answer| matches!(answer, dns::Answer::Found { .. })) {
+    let deadline = deadline.at_most(PROBE_TIME);
+    let mut is_one_alive = false;
+    let mut is_dead = |listed: &Listed| {
+        let answer = (!deadline.has_passed()).then(|| context.addresses(&listed.host, deadline));
+        is_one_alive |= matches!(answer, Some(dns::Answer::Found { .. }));
+        matches!(answer, Some(dns::Answer::Failed(_)))
+    };
+    let dead: Vec<bool> = listed.iter().map(&mut is_dead).collect();
+    if !is_one_alive {
         return listed;
     }
-    let alive = listed.into_iter().zip(answers).filter(|(_, answer)| !matches!(answer, dns::Answer::Failed(_)));
-    alive.map(|(listed, _)| listed).collect()
+    listed.into_iter().zip(dead).filter(|(_, is_dead)| !is_dead).map(|(listed, _)| listed).collect()
 }
 
 fn join(listed: &[Listed]) -> String {

@@ -45,10 +45,9 @@ pub fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, String
 
 fn roots_in_file(path: &Path) -> Result<RootCertStore, String> {
     let shown = path.display();
-    let certificates: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let certificates = certificates.map_err(|error| format!("ca_file {shown}: cannot be read as PEM: {error}"))?;
-    store(certificates).ok_or_else(|| format!("ca_file {shown}: holds no usable certificate"))
+    let blocks = CertificateDer::pem_file_iter(path).map_err(|error| format!("ca_file {shown}: {error}"))?;
+    store(blocks.filter_map(Result::ok).collect())
+        .ok_or_else(|| format!("ca_file {shown}: holds no usable certificate"))
 }
 
 fn system_roots() -> Result<RootCertStore, String> {

@@ -152,7 +152,7 @@ impl Database {
         loop {
             let outcome = self.opened.with(|opened| {
                 let mut seen = None;
-                let done = open::ensure(opened, &self.path, &mut seen).and_then(|connection| work(connection));
+                let done = open::ensure(opened, &self.path, &mut seen).and_then(&work);
                 if let Some((_, inode)) = seen {
                     self.number.store(inode, Ordering::Relaxed);
                 }

@@ -22,7 +22,8 @@ pub struct mtasts_context {
 
 /// A function that takes log lines: `user` as it was given, `level` as syslog numbers it (3 error, 4 warning,
 /// 5 notice, 7 debug), `line` NUL-terminated without a line end, valid during the call. It is called from the thread
-/// whose call it concerns, without any lock held.
+/// whose call it concerns, without any lock held. It may call the library; it must return normally (no exception, no
+/// longjmp) and must not free the context.
 pub type mtasts_log_function = Option<unsafe extern "C" fn(user: *mut c_void, level: c_int, line: *const c_char)>;
 
 /// Makes a context. Opens no file but the configuration, and asks nobody.
@@ -71,6 +72,9 @@ pub unsafe extern "C" fn mtasts_context_free(context: *mut mtasts_context) {
 /// key: the name of a key as in `mtasts.toml`, NUL-terminated.
 /// value: its value as text, NUL-terminated: numbers in decimal, `true` or `false`, lists with commas between.
 ///
+/// Meant for the time before the first query: each change keeps the former settings until the context is freed, and a
+/// change of the cache forgets what is in memory only.
+///
 /// Returns MTASTS_OK, MTASTS_NULL_ARGUMENT, MTASTS_INVALID_CONFIG (unknown key or impossible value; nothing has
 /// changed) or MTASTS_INTERNAL. Any thread; does not block.
 ///
@@ -84,10 +88,8 @@ pub unsafe extern "C" fn mtasts_context_set(
 ) -> c_int {
     guarded(|| {
         let context = object(context.cast_const(), "context")?;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let key = text(bytes(key, "key")?);
-        let value = text(bytes(value, "value")?);
-        context.context.set(&key, &value).map_err(|fault| Failure::new(MTASTS_INVALID_CONFIG, fault.to_string()))?;
+        let (key, value) = (text(key, "key")?, text(value, "value")?);
+        context.context.set(key, value).map_err(|fault| Failure::new(MTASTS_INVALID_CONFIG, fault.to_string()))?;
         Ok(MTASTS_OK)
     })
 }
@@ -142,7 +144,8 @@ impl HostPointer {
 /// domain: the recipient's domain or that of the next hop, NUL-terminated, in any case, A-labels or UTF-8 U-labels,
 /// with or without a final dot. A text that cannot be a domain, an IP address included, has no policy; the reason
 /// says so.
-/// flags: 0, MTASTS_CACHE_ONLY or MTASTS_REFRESH.
+/// flags: 0, MTASTS_CACHE_ONLY or MTASTS_REFRESH. With MTASTS_CACHE_ONLY a domain that is not cached has mode none and
+/// the reason MTASTS_REASON_NOT_CACHED; or mode unknown, if the configuration says `on_dns_error = "defer"`.
 /// timeout_ms: the longest that the call may take, in milliseconds, whatever it waits for; 0: `deadline_seconds` of
 /// the configuration.
 /// policy: takes a policy object on MTASTS_OK, also when there is no policy (mode none) or nothing is known (mode
@@ -150,7 +153,8 @@ impl HostPointer {
 ///
 /// Returns MTASTS_OK, MTASTS_NULL_ARGUMENT, MTASTS_INVALID_ARGUMENT (unknown flag, both flags, negative timeout) or
 /// MTASTS_INTERNAL. Network trouble is no failure but a reason in the policy object. Any thread. May block until the
-/// deadline; an answer from the cache whose check is not due does not block.
+/// deadline. Where nothing is due, the answer comes from memory at once, or from the database, which is waited for if
+/// another program holds it locked. Of several callers with a valid policy one at most waits for the network.
 ///
 /// # Safety
 /// The pointers must be as described.
@@ -202,6 +206,12 @@ pub unsafe extern "C" fn mtasts_query_for(
         *policy = mtasts_policy::boxed(answer, context.settings().dane_wins);
         Ok(MTASTS_OK)
     })
+}
+
+/// A text argument that must be UTF-8: silently changed it would be another path.
+fn text<'a>(argument: *const c_char, name: &str) -> Result<&'a str, Failure> {
+    std::str::from_utf8(bytes(argument, name)?)
+        .map_err(|_| Failure::new(MTASTS_INVALID_CONFIG, format!("argument `{name}` is not UTF-8")))
 }
 
 fn effort(flags: c_uint) -> Result<Effort, Failure> {

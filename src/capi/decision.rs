@@ -4,6 +4,7 @@ use super::guard::{bytes, guarded, object, out, pure};
 use super::policy::mtasts_policy;
 use super::status::{Failure, MTASTS_INVALID_ARGUMENT, MTASTS_NULL_ARGUMENT, MTASTS_OK, c_text};
 use crate::decision::{Dane, Decision, TlsState};
+use crate::sys::thread::CallGuard;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr;
 
@@ -68,8 +69,10 @@ pub unsafe extern "C" fn mtasts_policy_decide(
 /// Decides again after STARTTLS and the handshake (RFC 8461 sections 4.2 and 5). Pure.
 ///
 /// before: the decision that was acted upon; not NULL; stays valid.
-/// tls_state: one of MTASTS_TLS_*: how the handshake went. The certificate is to be judged against
-/// `mtasts_decision_sni`, the MX host.
+/// tls_state: one of MTASTS_TLS_*: how the handshake went. The certificate is to be judged by PKIX against
+/// `mtasts_decision_sni`, the MX host. If the decision was made with MTASTS_DANE_USABLE, the mail server verifies by its
+/// TLSA records instead: what PKIX says of the certificate then stops nothing, and a certificate that matches no TLSA
+/// record is MTASTS_TLS_FAILED.
 /// after: takes the new decision, which `mtasts_decision_free` frees; set to NULL on failure. Not NULL. Its action is
 /// MTASTS_ACTION_DELIVER, MTASTS_ACTION_DELIVER_REPORT, MTASTS_ACTION_SKIP_HOST or MTASTS_ACTION_DEFER.
 ///
@@ -174,6 +177,7 @@ pub unsafe extern "C" fn mtasts_decision_enhanced_status(decision: *const mtasts
 /// The pointer must be as described.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_decision_free(decision: *mut mtasts_decision) {
+    let _thread = CallGuard::enter();
     pure((), || {
         if !decision.is_null() {
             // SAFETY: made by this library, and nobody else has it any more, as the caller promises.

@@ -6,6 +6,7 @@ use crate::context::Context;
 use crate::discovery::{Answer, Effort};
 use crate::syntax::{Mode, MxHost, MxPattern};
 use crate::sys::fork::{ForkSafe, Work};
+use crate::sys::thread::CallGuard;
 use once_cell::race::OnceBox;
 use std::ffi::{c_char, c_int};
 use std::sync::Arc;
@@ -77,16 +78,17 @@ pub extern "C" fn mtasts_version() -> *const c_char {
 /// -MTASTS_NULL_ARGUMENT, -MTASTS_INVALID_CONFIG, -MTASTS_BUFFER_TOO_SMALL (buf then holds "" if len is not 0), -MTASTS_INTERNAL. Take a
 /// negative result as "keep the message". Network trouble is no failure: what is cached stays in force.
 ///
-/// Any thread. May block up to `deadline_seconds` of the configuration; a cached answer does not block.
+/// Any thread. May block up to `deadline_seconds` of the configuration; blocks as `mtasts_query` does.
 ///
 /// # Safety
 /// The pointers must be as described.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_lookup(domain: *const c_char, buf: *mut c_char, len: usize) -> c_int {
     guarded_value(|| {
+        // The domain is copied before the buffer is cleared, in case the caller lets one array be both.
+        let domain = bytes(domain, "domain").map(<[u8]>::to_vec);
         let mut buffer = TextBuffer::new(buf, len, "buf")?;
-        let domain = bytes(domain, "domain")?;
-        let answer = default_context()?.query(domain, Effort::default(), None);
+        let answer = default_context()?.query(&domain?, Effort::default(), None);
         let patterns: Vec<&str> =
             answer.policy.iter().flat_map(|stored| stored.policy.mx()).map(MxPattern::as_str).collect();
         buffer.put(&patterns.join(":"))?;
@@ -122,7 +124,7 @@ pub unsafe extern "C" fn mtasts_match_mx(patterns: *const c_char, mx_host: *cons
 /// they end on what they have. May wait for milliseconds.
 #[unsafe(no_mangle)]
 pub extern "C" fn mtasts_cleanup() {
-    let _thread = crate::sys::thread::CallGuard::enter();
+    let _thread = CallGuard::enter();
     pure((), || {
         let context = DEFAULT.get().and_then(|holder| holder.with(Option::take).flatten());
         if let Some(context) = context {

@@ -5,6 +5,7 @@ use super::lookup::mode_code;
 use super::status::{Failure, MTASTS_INVALID_POLICY, MTASTS_NULL_ARGUMENT, MTASTS_OK, c_text};
 use crate::discovery::Answer;
 use crate::syntax::{MxHost, any_match};
+use crate::sys::thread::CallGuard;
 use crate::time::{Clock, SystemClock};
 use std::ffi::{CString, c_char, c_int};
 use std::ptr;
@@ -279,6 +280,7 @@ pub unsafe extern "C" fn mtasts_policy_allows_mx(policy: *const mtasts_policy, m
 /// The pointer must be as described.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_policy_free(policy: *mut mtasts_policy) {
+    let _thread = CallGuard::enter();
     pure((), || {
         if !policy.is_null() {
             // SAFETY: made by this library, and nobody else has it any more, as the caller promises.

@@ -34,15 +34,20 @@ pub unsafe extern "C" fn mtasts_record_select(
     id_len: usize,
 ) -> c_int {
     guarded(|| {
+        let choice = choose(txt, len, count);
         let mut buffer = TextBuffer::new(id, id_len, "id")?;
-        let pointers = slice(txt, count, "txt")?;
-        let lengths = slice(len, count, "len")?;
-        let records: Result<Vec<&[u8]>, Failure> =
-            pointers.iter().zip(lengths).map(|(record, len)| slice(*record, *len, "txt[i]")).collect();
-        match select_record(records?) {
+        match choice? {
             RecordChoice::Found(record) => buffer.put(record.id()).map(|()| MTASTS_OK),
             RecordChoice::None => Err(Failure::new(MTASTS_NO_RECORD, "no TXT record begins with `v=STSv1;`")),
             RecordChoice::Invalid(fault) => Err(Failure::new(MTASTS_INVALID_RECORD, fault.to_string())),
         }
     })
+}
+
+fn choose(txt: *const *const u8, len: *const usize, count: usize) -> Result<RecordChoice, Failure> {
+    let pointers = slice(txt, count, "txt")?;
+    let lengths = slice(len, count, "len")?;
+    let records: Result<Vec<&[u8]>, Failure> =
+        pointers.iter().zip(lengths).map(|(record, len)| slice(*record, *len, "txt[i]")).collect();
+    Ok(select_record(records?))
 }

@@ -38,10 +38,13 @@ fn is_private_v6(address: Ipv6Addr) -> bool {
         || (first & 0xffc0) == 0xfe80 // link-local
         || (first & 0xffc0) == 0xfec0 // site-local, RFC 3879
         || match segments {
-            // IPv4-mapped, the deprecated IPv4-compatible, NAT64 (RFC 6052 and RFC 8215)
-            [0, 0, 0, 0, 0, 0 | 0xffff, high, low] | [0x64, 0xff9b, 0 | 1, _, _, _, high, low] => embedded(high, low),
+            // IPv4-mapped and -compatible, IPv4-translated (RFC 2765), NAT64 (RFC 6052 and RFC 8215)
+            [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
+            | [0, 0, 0, 0, 0xffff, 0, high, low]
+            | [0x64, 0xff9b, 0 | 1, _, _, _, high, low] => embedded(high, low),
             _ => false,
         }
+        || (first == 0x2001 && second == 0) // Teredo, RFC 4380: no server is there
         || (first == 0x2002 && embedded(second, third)) // 6to4, RFC 3056
 }
 
@@ -77,6 +80,8 @@ mod tests {
             "::ffff:10.0.0.1",
             "::127.0.0.1",
             "64:ff9b::10.0.0.1",
+            "::ffff:0:127.0.0.1",
+            "2001:0:1::1",
             "2002:7f00:1::",
             "2002:c0a8:101::1",
         ] {

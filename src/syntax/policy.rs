@@ -12,6 +12,8 @@ use std::fmt;
 pub const MAX_BODY_BYTES: usize = 65_536;
 /// The largest lifetime in seconds, about a year (RFC 8461 section 3.2).
 pub const MAX_MAX_AGE: u64 = 31_557_600;
+/// More lints than this are not told one by one.
+const MAX_LINTS: usize = 20;
 /// Below this lifetime in seconds a policy protects little (RFC 8461 section 3.2 speaks of weeks or more).
 const SHORT_MAX_AGE: u64 = 86_400;
 
@@ -78,7 +80,7 @@ impl Policy {
         let mut draft = Draft::default();
         let lines = Lines::of(body);
         if lines.trailing_empty > 0 {
-            draft.lints.push(format!("{} empty line(s) at the end are ignored", lines.trailing_empty));
+            draft.add_lint(format!("{} empty line(s) at the end are ignored", lines.trailing_empty));
         }
         for (number, line) in lines.iter() {
             draft.read_line(number, line).map_err(|problem| PolicyError { line: Some(number), problem })?;
@@ -185,7 +187,16 @@ impl Draft {
     }
 
     fn note_duplicate(&mut self, number: usize, key: &str) {
-        self.lints.push(format!("line {number}: a second `{key}` is ignored, the first counts"));
+        self.add_lint(format!("line {number}: a second `{key}` is ignored, the first counts"));
+    }
+
+    /// A body of 64 KiB could have thousands: the first few tell enough.
+    fn add_lint(&mut self, lint: String) {
+        if self.lints.len() < MAX_LINTS {
+            self.lints.push(lint);
+        } else if self.lints.len() == MAX_LINTS {
+            self.lints.push("there are more lints".to_owned());
+        }
     }
 
     fn read_version(&mut self, value: &[u8]) -> Result<(), String> {
@@ -205,9 +216,9 @@ impl Draft {
         };
         if seconds > MAX_MAX_AGE {
             // Refusing would be a downgrade; the RFC's own maximum is the longest life that it grants.
-            self.lints.push(format!("max_age {seconds} is above the maximum and counts as {MAX_MAX_AGE}"));
+            self.add_lint(format!("max_age {seconds} is above the maximum and counts as {MAX_MAX_AGE}"));
         } else if seconds < SHORT_MAX_AGE {
-            self.lints.push(format!("max_age {seconds} is less than a day and protects little"));
+            self.add_lint(format!("max_age {seconds} is less than a day and protects little"));
         }
         self.max_age = Some(seconds.min(MAX_MAX_AGE));
         Ok(())
@@ -217,7 +228,7 @@ impl Draft {
         match MxPattern::parse(value) {
             Ok(pattern) => {
                 if pattern.is_dead() {
-                    self.lints.push(format!("line {number}: mx `{pattern}` is not a host name and matches nothing"));
+                    self.add_lint(format!("line {number}: mx `{pattern}` is not a host name and matches nothing"));
                 }
                 self.mx.push(pattern);
             }
@@ -238,10 +249,10 @@ impl Draft {
         }
         let mode = self.mode.ok_or_else(|| missing("mode"))?;
         let max_age = self.max_age.ok_or_else(|| missing("max_age"))?;
-        match self.malformed_mx {
+        match self.malformed_mx.take() {
             // Refusing an authenticated opt-out would keep a stale policy alive.
-            Some(error) if mode == Mode::None => self.lints.push(format!("{error}; ignored under mode none")),
-            Some(error) => return Err(error),
+            Some(error) if mode != Mode::None => return Err(error),
+            Some(error) => self.add_lint(format!("{error}; ignored under mode none")),
             None => {}
         }
         if mode != Mode::None && self.mx.is_empty() {
