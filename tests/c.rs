@@ -223,6 +223,11 @@ fn no_descriptor_of_a_call_survives_exec() {
 }
 
 #[test]
+fn forked_children_ask_dns_with_ids_of_their_own() {
+    Host::new().passes(&[], GUEST, "children-draw-ids-of-their-own", &[]);
+}
+
+#[test]
 fn valgrind_finds_no_fault_and_no_leak() {
     let is_installed = std::process::Command::new("valgrind").arg("--version").output().is_ok();
     if !is_installed {

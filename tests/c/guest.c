@@ -319,9 +319,48 @@ static void nothing_survives_exec(void)
     mtasts_context_free(asker.context);
 }
 
+static void ask_briefly(mtasts_context *context)
+{
+    mtasts_policy *policy = NULL;
+    CHECK_NUMBER(mtasts_query(context, "fresh.test", 0, 100, &policy), MTASTS_OK);
+    mtasts_policy_free(policy);
+}
+
+/* The id of the first query that waits at the server, and the port that it came from; the others are thrown away. */
+static unsigned long query_identity(int server)
+{
+    unsigned char query[512];
+    struct sockaddr_in from = {0};
+    socklen_t length = sizeof from;
+    CHECK(recvfrom(server, query, sizeof query, MSG_DONTWAIT, (struct sockaddr *)&from, &length) > 2);
+    while (recv(server, query + 2, sizeof query - 2, MSG_DONTWAIT) > 0) {
+    }
+    return ((unsigned long)ntohs(from.sin_port) << 16) + ((unsigned long)query[0] << 8) + query[1];
+}
+
+/* Siblings that asked with the same ids and ports could be lied to by whoever has seen one of them. */
+static void children_draw_ids_of_their_own(void)
+{
+    mtasts_context *context = new_context();
+    int server = silent_server(context);
+    unsigned long seen[3];
+    ask_briefly(context);
+    query_identity(server);
+    for (int i = 0; i < 3; i++) {
+        in_child(ask_briefly, context);
+        seen[i] = query_identity(server);
+        for (int k = 0; k < i; k++) {
+            CHECK(seen[i] != seen[k]);
+        }
+    }
+    close(server);
+    mtasts_context_free(context);
+}
+
 MAIN({"no-thread-and-no-socket-stays", no_thread_and_no_socket_stays},
      {"signals-do-no-harm", signals_do_no_harm},
      {"cancellation-waits-for-the-call", cancellation_waits_for_the_call},
      {"children-use-the-same-context", children_use_the_same_context},
      {"a-fork-amid-a-call-does-no-harm", a_fork_amid_a_call_does_no_harm},
-     {"nothing-survives-exec", nothing_survives_exec})
+     {"nothing-survives-exec", nothing_survives_exec},
+     {"children-draw-ids-of-their-own", children_draw_ids_of_their_own})
