@@ -6,7 +6,7 @@
 set -u
 
 # Rust: any toolchain of this version or newer.
-wanted_rust=88
+wanted_rust=89
 rust_minor() {
     cargo --version 2>/dev/null | sed -n 's/^cargo 1\.\([0-9]*\)\..*/\1/p'
 }

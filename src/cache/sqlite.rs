@@ -10,11 +10,11 @@ mod schema;
 use super::row::{Check, Row, StoredPolicy};
 use crate::reason::Reason;
 use crate::syntax::{Mode, PolicyDomain};
-use crate::sys::files;
+use crate::sys::files::{self, Identity};
 use crate::sys::fork::{self, ForkSafe, Work};
 use crate::sys::log::{Level, Sink};
 use crate::time::{Clock, Deadline, SystemClock, UnixTime};
-use open::{Identity, Opened};
+use open::Opened;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 
 /// The longest wait for another program that holds the database.
 const BUSY_LIMIT: Duration = Duration::from_millis(1500);
+/// So often another file may take the place of ours before we give up.
+const FEW: u32 = 5;
 const BUSY_PAUSE: Duration = Duration::from_millis(2);
 
 /// The database file of one context.
@@ -149,6 +151,7 @@ impl Database {
     ) -> Result<T, String> {
         let began = Instant::now();
         let mut has_moved = false;
+        let mut replaced: u32 = 0;
         loop {
             let outcome = self.opened.with(|opened| {
                 let mut seen = None;
@@ -171,6 +174,10 @@ impl Database {
                     has_moved = true;
                     self.move_aside(seen, &problem, log)?;
                 }
+                // The file was replaced under our hands: what went wrong says nothing of the new one.
+                Some(Err((_, seen))) if seen.is_some() && files::identity(&self.path) != seen && replaced < FEW => {
+                    replaced = replaced.saturating_add(1);
+                }
                 Some(Err((Trouble::Damaged(problem) | Trouble::Other(problem), _))) => return Err(self.say(&problem)),
             }
         }
@@ -182,17 +189,15 @@ impl Database {
             if let Some(opened) = opened.take() {
                 opened.dispose();
             }
-            // Another process may have moved the damaged file already and begun a new one.
-            (open::identity(&self.path) == Some(damaged)).then(|| files::move_aside(&self.path, stamp))
+            files::move_aside(&self.path, damaged, stamp)
         });
-        match moved.flatten() {
-            None => Ok(()),
-            Some(Ok(aside)) => {
+        match moved {
+            None | Some(Ok(None)) => Ok(()),
+            Some(Ok(Some(aside))) => {
                 let line = self.say(&format!("is damaged ({problem}); it is kept as {}", aside.display()));
                 log.line(Level::Error, &format!("{line}, remembered policies are lost"));
                 Ok(())
             }
-            Some(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             Some(Err(error)) => Err(self.say(&format!("is damaged ({problem}) and cannot be moved aside: {error}"))),
         }
     }

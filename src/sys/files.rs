@@ -32,23 +32,37 @@ pub fn prepare(path: &Path) -> Result<(), String> {
     }
 }
 
-/// Moves a damaged file out of the way under a new name beside it, which is returned. Nothing is deleted.
-pub fn move_aside(path: &Path, stamp: i64) -> io::Result<PathBuf> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".damaged-{stamp}-{}", std::process::id()));
-    let aside = PathBuf::from(name);
-    // The journal goes first: left beside a new file it would be played back into that.
-    let with_suffix = |path: &Path| {
+/// Which file lies at a path: device and inode.
+pub type Identity = (u64, u64);
+
+/// The file that lies at `path` now.
+pub fn identity(path: &Path) -> Option<Identity> {
+    fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
+}
+
+/// Moves a damaged file out of the way under a new name beside it, which is returned. Nothing is deleted. `None` if
+/// another process was faster: what lies at `path` now is not the damaged file.
+pub fn move_aside(path: &Path, damaged: Identity, stamp: i64) -> io::Result<Option<PathBuf>> {
+    // The lock keeps a second process from moving away the file that the first one begins. It belongs to the open
+    // directory and ends with it.
+    let directory = File::open(path.parent().unwrap_or(Path::new(".")))?;
+    directory.lock()?;
+    if identity(path) != Some(damaged) {
+        return Ok(None);
+    }
+    let with_suffix = |path: &Path, suffix: &str| {
         let mut name = path.as_os_str().to_owned();
-        name.push("-journal");
+        name.push(suffix);
         PathBuf::from(name)
     };
-    match fs::rename(with_suffix(path), with_suffix(&aside)) {
+    let aside = with_suffix(path, &format!(".damaged-{stamp}-{}", damaged.1));
+    // The journal goes first: left beside a new file it would be played back into that.
+    match fs::rename(with_suffix(path, "-journal"), with_suffix(&aside, "-journal")) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     fs::rename(path, &aside)?;
-    Ok(aside)
+    Ok(Some(aside))
 }
 
 fn check_directory(directory: &Path) -> Result<Metadata, String> {
@@ -175,8 +189,11 @@ mod tests {
         let path = directory.path().join("cache.db");
         fs::write(&path, "garbage").unwrap();
         fs::write(directory.path().join("cache.db-journal"), "old").unwrap();
-        let aside = move_aside(&path, 17).unwrap();
+        let aside = move_aside(&path, identity(&path).unwrap(), 17).unwrap().unwrap();
         assert_eq!(fs::read(&aside).unwrap(), b"garbage");
+        fs::write(&path, "new").unwrap();
+        assert_eq!(move_aside(&path, identity(&aside).unwrap(), 17).unwrap(), None, "another one is there already");
+        fs::remove_file(&path).unwrap();
         assert!(!path.exists() && !directory.path().join("cache.db-journal").exists());
     }
 }

@@ -1,20 +1,10 @@
 //! Opens the database file: normally, or as it lies there when that is all that can be done.
 
 use super::{Trouble, fork, schema};
-use crate::sys::files;
+use crate::sys::files::{self, Identity, identity};
 use rusqlite::{Connection, OpenFlags};
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
-
-/// Which file lies at a path: device and inode.
-pub type Identity = (u64, u64);
-
-/// The file that lies at `path` now.
-pub fn identity(path: &Path) -> Option<Identity> {
-    fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
-}
 
 /// An open database and what tells whether it may still be used.
 #[derive(Debug)]
@@ -51,7 +41,8 @@ pub fn ensure<'a>(
         }
         files::prepare(path).map_err(Trouble::Other)?;
         *seen = identity(path);
-        let identity = seen.ok_or_else(|| Trouble::Other("was removed".to_owned()))?;
+        // Another process is just moving a damaged file away: it is done in a moment.
+        let identity = seen.ok_or(Trouble::Busy)?;
         *opened = Some(Opened { connection: open(path)?, generation: fork::generation(), identity });
     }
     opened.as_ref().map(|opened| &opened.connection).ok_or_else(|| Trouble::Other("is not open".to_owned()))
