@@ -27,6 +27,8 @@ pub use crate::sys::log::Level;
 
 /// Trusted roots are read again after this time, so that a long-lived host notices new ones.
 const ROOTS_LIFE: Duration = Duration::from_secs(3_600);
+/// The time that a policy host must at least have had to be blamed for its silence.
+const FAIR_TIME: Duration = Duration::from_secs(10);
 /// A line is not logged again within this time.
 const REPEAT_PAUSE: Duration = Duration::from_secs(60);
 /// Of so many lines it is remembered that they were logged.
@@ -160,6 +162,7 @@ impl Context {
             log: &self.logger,
             on_dns_error: parts.settings.on_dns_error,
             refreshes: parts.settings.refresh,
+            fair_time: FAIR_TIME.min(parts.settings.deadline.mul_f32(0.5)),
         };
         discovery.discover(domain, effort, deadline)
     }

@@ -9,7 +9,7 @@ mod answer;
 pub use crate::sys::log::Sink;
 pub use answer::{Answer, Source};
 
-use crate::cache::{Cache, Check, Failure, Row, StoredPolicy};
+use crate::cache::{Cache, Check, Failure, Known, Row, StoredPolicy};
 use crate::config::OnTrouble;
 use crate::dns;
 use crate::https::FetchError;
@@ -30,8 +30,8 @@ const PAUSE_AFTER_FAILURE: u64 = 60;
 const BACK_OFF: u64 = 300;
 /// While a policy is cached, at most so many fetches may fail within [`BACK_OFF`], whatever ids DNS shows.
 const MAX_FAILURES: usize = 3;
-/// Whoever gives a policy host less time than this cannot say that it did not answer.
-const FAIR_TIME: Duration = Duration::from_secs(10);
+/// Callers with little time leave a due refresh to others for so long.
+const REFRESH_PRECEDENCE: u64 = 3_600;
 /// A policy is fetched anew about daily (RFC 8461 section 10.2).
 const REFRESH: u64 = 86_400;
 
@@ -66,6 +66,8 @@ pub struct Discovery<'a> {
     pub on_dns_error: OnTrouble,
     /// Whether a cached policy is fetched anew about daily.
     pub refreshes: bool,
+    /// Whoever gives a policy host less time than this cannot say that it did not answer.
+    pub fair_time: Duration,
 }
 
 /// What DNS says about the STS record, as far as it matters here.
@@ -80,17 +82,18 @@ impl Discovery<'_> {
     /// Finds the policy that applies to a domain now.
     pub fn discover(&self, domain: &PolicyDomain, effort: Effort, deadline: Deadline) -> Answer {
         let now = self.clock.now();
-        let row = self.cache.read(domain, now, deadline, self.log);
-        let kept = row.as_ref().and_then(|row| applicable(row, now));
-        let is_aged = || kept.is_some() && row.as_ref().is_some_and(|row| now >= row.refresh_at);
+        let known = self.cache.read(domain, now, deadline, self.log);
+        let kept = known.as_ref().and_then(|known| applicable(&known.row, now));
+        let is_fair = deadline.remaining() >= self.fair_time;
+        let is_aged = || kept.is_some() && known.as_ref().is_some_and(|known| is_aged(&known.row, now, is_fair));
         let is_refresh_due = effort.refresh || (self.refreshes && is_aged());
-        if let Some(row) = &row
-            && row.check.is_current(now)
+        if let Some(known) = &known
+            && check_counts(&known.row, kept.is_some(), now)
             && !is_refresh_due
         {
-            return self.remembered(domain, row, kept, now);
+            return self.remembered(domain, &known.row, kept, now);
         }
-        let mut visit = Visit { discovery: self, domain, now, deadline, effort, is_refresh_due, row, kept };
+        let mut visit = Visit { discovery: self, domain, now, deadline, effort, is_fair, is_refresh_due, known, kept };
         if effort.cache_only {
             return visit.stop_at_cache();
         }
@@ -122,6 +125,19 @@ impl Discovery<'_> {
     }
 }
 
+/// Whether a refresh of the policy is due. One that lies further ahead than any may was planned under a wrong clock.
+fn is_aged(row: &Row, now: UnixTime, is_fair: bool) -> bool {
+    let is_due = now >= row.refresh_at.plus(if is_fair { 0 } else { REFRESH_PRECEDENCE });
+    is_due || row.refresh_at > now.plus(REFRESH)
+}
+
+/// Whether the last check still answers. What was found beside a policy says nothing once that is gone.
+fn check_counts(row: &Row, has_policy: bool, now: UnixTime) -> bool {
+    let needs_policy =
+        matches!(row.check.reason, Reason::Cached | Reason::Confirmed | Reason::Fetched | Reason::DnsFailed);
+    row.check.is_current(now) && (has_policy || !needs_policy)
+}
+
 /// The policy of a row that applies now: kept to the last second of its life (RFC 8461 section 5.1).
 fn applicable(row: &Row, now: UnixTime) -> Option<Arc<StoredPolicy>> {
     row.policy.as_ref().filter(|stored| stored.is_unexpired(now)).cloned()
@@ -134,8 +150,9 @@ struct Visit<'a> {
     now: UnixTime,
     deadline: Deadline,
     effort: Effort,
+    is_fair: bool,
     is_refresh_due: bool,
-    row: Option<Arc<Row>>,
+    known: Option<Known>,
     kept: Option<Arc<StoredPolicy>>,
 }
 
@@ -156,7 +173,9 @@ impl Visit<'_> {
         if self.kept.is_some() {
             let mut row = self.draft();
             row.check = self.check(Reason::Cached, PAUSE_AFTER_FAILURE);
-            row.refresh_at = row.refresh_at.max(self.now.plus(PAUSE_AFTER_FAILURE));
+            let soon = self.now.plus(PAUSE_AFTER_FAILURE);
+            let is_planned = row.refresh_at > soon && row.refresh_at <= self.now.plus(REFRESH);
+            row.refresh_at = if is_planned { row.refresh_at } else { soon };
             self.store(row);
         }
     }
@@ -246,7 +265,6 @@ impl Visit<'_> {
             let (reason, note) = trouble.unwrap_or((Reason::BackingOff, failed));
             return Answer { cause: blocking.reason, ..self.after_failed_fetch(reason, &note) };
         }
-        let is_fair = self.deadline.remaining() >= FAIR_TIME;
         let fetched = self.discovery.network.policy_body(self.domain, self.deadline).and_then(|body| {
             // The life of the policy begins when it has arrived.
             StoredPolicy::new(id, &body, self.discovery.clock.now()).map_err(|error| FetchError {
@@ -257,10 +275,10 @@ impl Visit<'_> {
         match fetched {
             Ok(stored) => self.learn(stored, ttl, trouble),
             Err(error) => {
-                if is_fault_of_host(error.reason, is_fair) {
+                if is_fault_of_host(error.reason, self.is_fair) {
                     let mut row = self.draft();
                     row.add_failure(Failure { id: id.into(), at: self.now, reason: error.reason });
-                    self.row = Some(Arc::new(row));
+                    self.know(row);
                 }
                 self.report_failed_fetch(&error);
                 self.after_failed_fetch(error.reason, &error.text)
@@ -277,11 +295,12 @@ impl Visit<'_> {
         let row = Row {
             check: Check { at: now, until: now.plus(ttl).min(stored.expires_at().plus(1)), reason: check_reason },
             refresh_at: now.plus(refresh_in.saturating_sub(jitter)),
-            failures: self.row.as_ref().map_or_else(Vec::new, |row| row.failures.clone()),
+            failures: self.known.as_ref().map_or_else(Vec::new, |known| known.row.failures.clone()),
             policy: Some(Arc::new(stored)),
         };
         let (row, note) = (Arc::new(row), trouble.map_or_else(String::new, |(_, note)| note));
-        self.discovery.cache.store_policy(self.domain, Arc::clone(&row), now, self.deadline, self.discovery.log);
+        let stored_at = self.discovery.clock.now();
+        self.discovery.cache.store_policy(self.domain, Arc::clone(&row), stored_at, self.deadline, self.discovery.log);
         match &row.policy {
             Some(stored) => Answer::fetched(self.domain, Arc::clone(stored), &note, now),
             None => Answer::none(self.domain.to_string(), Reason::Fetched, note),
@@ -306,7 +325,7 @@ impl Visit<'_> {
         if self.effort.refresh {
             return None;
         }
-        let row = self.row.as_ref()?;
+        let row = &self.known.as_ref()?.row;
         let is_recent = |failure: &&Failure| failure.at <= self.now && self.now.seconds_since(failure.at) < BACK_OFF;
         let recent: Vec<&Failure> = row.failures.iter().filter(is_recent).collect();
         let same = recent.iter().find(|failure| *failure.id == *id);
@@ -332,7 +351,7 @@ impl Visit<'_> {
     }
 
     fn draft(&self) -> Row {
-        self.row.as_deref().cloned().unwrap_or(Row {
+        self.known.as_ref().map(|known| (*known.row).clone()).unwrap_or(Row {
             policy: None,
             check: Check { at: self.now, until: self.now, reason: Reason::NoRecord },
             refresh_at: self.now,
@@ -343,7 +362,7 @@ impl Visit<'_> {
     fn store_check(&mut self, reason: Reason, seconds: u64) {
         let mut row = self.draft();
         row.check = self.check(reason, seconds);
-        if self.is_refresh_due && self.kept.is_some() {
+        if self.is_refresh_due && self.is_fair && self.kept.is_some() {
             // A refresh that did not come about is tried again when the failed id may be fetched again.
             row.refresh_at = self.now.plus(BACK_OFF);
         }
@@ -358,10 +377,14 @@ impl Visit<'_> {
     }
 
     fn store(&mut self, row: Row) {
-        let row = Arc::new(row);
-        let (cache, log) = (self.discovery.cache, self.discovery.log);
-        cache.store_check(self.domain, Arc::clone(&row), self.now, self.deadline, log);
-        self.row = Some(row);
+        let known = self.know(row);
+        let (cache, log, now) = (self.discovery.cache, self.discovery.log, self.discovery.clock.now());
+        cache.store_check(self.domain, &known, now, self.deadline, log);
+    }
+
+    fn know(&mut self, row: Row) -> Known {
+        let stored_in = self.known.as_ref().and_then(|known| known.stored_in);
+        self.known.insert(Known { row: Arc::new(row), stored_in }).clone()
     }
 }
 
@@ -370,7 +393,7 @@ impl Visit<'_> {
 fn is_fault_of_host(reason: Reason, is_fair: bool) -> bool {
     match reason {
         Reason::NoTrustedRoots => false,
-        Reason::PolicyHostTimedOut | Reason::PolicyHostNotFound | Reason::PolicyHostUnreachable => is_fair,
+        Reason::PolicyHostTimedOut | Reason::PolicyHostNotFound => is_fair,
         _ => true,
     }
 }

@@ -20,8 +20,10 @@ use std::time::Duration;
 
 /// One try at one server takes no longer, so that a silent one leaves time for others.
 const LONGEST_TRY: Duration = Duration::from_secs(3);
-/// Once one address family is known, the other may take this much longer.
-const OTHER_FAMILY_GRACE: Duration = Duration::from_secs(1);
+/// Once the IPv4 addresses are known, those of IPv6 may take this much longer; many machines cannot use them.
+const GRACE_FOR_V6: Duration = Duration::from_secs(1);
+/// The other way round a lost datagram must still be repeated.
+const GRACE_FOR_V4: Duration = Duration::from_millis(3_500);
 /// Tries after the first.
 const RETRIES: usize = 2;
 
@@ -73,12 +75,12 @@ pub fn addresses(settings: &Settings, host: &str, deadline: Deadline) -> Answer<
             Err(_) => too_late(),
             Ok(Either::Left((v4, v6))) => {
                 let v4 = answer(v4, pick);
-                let v6 = asker.other_family(&v4, v6).await.map_or_else(too_late, |v6| answer(v6, pick));
+                let v6 = asker.other_family(&v4, v6, GRACE_FOR_V6).await.map_or_else(too_late, |v6| answer(v6, pick));
                 merge(v4, v6)
             }
             Ok(Either::Right((v6, v4))) => {
                 let v6 = answer(v6, pick);
-                let v4 = asker.other_family(&v6, v4).await.map_or_else(too_late, |v4| answer(v4, pick));
+                let v4 = asker.other_family(&v6, v4, GRACE_FOR_V4).await.map_or_else(too_late, |v4| answer(v4, pick));
                 merge(v4, v6)
             }
         }
@@ -106,10 +108,15 @@ impl Asker {
     }
 
     /// Waits for the address family that is still out: not for long if the first one has brought addresses.
-    async fn other_family(&self, first: &Answer<IpAddr>, other: impl Future<Output = Outcome>) -> Option<Outcome> {
+    async fn other_family(
+        &self,
+        first: &Answer<IpAddr>,
+        other: impl Future<Output = Outcome>,
+        grace: Duration,
+    ) -> Option<Outcome> {
         let remaining = self.deadline.remaining();
         let is_enough = matches!(first, Answer::Found { .. });
-        let limit = if is_enough { remaining.min(OTHER_FAMILY_GRACE) } else { remaining };
+        let limit = if is_enough { remaining.min(grace) } else { remaining };
         tokio::time::timeout(limit, other).await.ok()
     }
 }

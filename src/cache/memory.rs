@@ -3,6 +3,7 @@
 use super::row::Row;
 use crate::syntax::PolicyDomain;
 use crate::sys::fork::{ForkSafe, Work};
+use crate::time::UnixTime;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -42,13 +43,18 @@ impl Memory {
         self.shelf.with(|shelf| shelf.entries.get(domain).cloned()).flatten()
     }
 
-    pub fn put(&self, domain: &PolicyDomain, row: &Arc<Row>, stored_in: Option<u64>) {
+    /// Remembers a row. A later policy that nothing else has stays: another thread has just learnt it.
+    pub fn put(&self, domain: &PolicyDomain, row: &Arc<Row>, stored_in: Option<u64>, now: UnixTime) {
         if self.capacity == 0 {
             return;
         }
         let entry = Entry { row: Arc::clone(row), loaded: Instant::now(), stored_in };
         let most_bytes = self.capacity.saturating_mul(BYTES_PER_ENTRY);
         self.shelf.with(|shelf| {
+            let known = shelf.entries.get(domain);
+            if known.is_some_and(|known| known.stored_in.is_none() && known.row.has_later_policy_than(row, now)) {
+                return;
+            }
             shelf.remove(domain);
             if shelf.entries.len() >= self.capacity || shelf.bytes.saturating_add(row.size()) > most_bytes {
                 shelf.make_room();
@@ -63,8 +69,13 @@ impl Memory {
         self.shelf.with(|shelf| shelf.entries.insert(domain.clone(), Entry { loaded, ..entry }));
     }
 
-    pub fn remove(&self, domain: &PolicyDomain) {
-        self.shelf.with(|shelf| shelf.remove(domain));
+    /// Forgets a row that a database has or had. What is only here stays.
+    pub fn forget(&self, domain: &PolicyDomain) {
+        self.shelf.with(|shelf| {
+            if shelf.entries.get(domain).is_some_and(|entry| entry.stored_in.is_some()) {
+                shelf.remove(domain);
+            }
+        });
     }
 }
 
@@ -106,7 +117,6 @@ mod tests {
     use super::super::row::{Check, StoredPolicy};
     use super::*;
     use crate::reason::Reason;
-    use crate::time::UnixTime;
 
     fn domain(n: usize) -> PolicyDomain {
         PolicyDomain::parse(format!("d{n}.example").as_bytes()).unwrap()
@@ -123,7 +133,7 @@ mod tests {
     fn memory_stays_within_its_number_of_entries() {
         let memory = Memory::new(16);
         for n in 0..1000 {
-            memory.put(&domain(n), &row(0), (n % 2 == 0).then_some(1));
+            memory.put(&domain(n), &row(0), (n % 2 == 0).then_some(1), UnixTime(1));
         }
         let count = memory.shelf.with(|shelf| shelf.entries.len()).unwrap();
         assert!((8..=16).contains(&count), "{count}");
@@ -134,9 +144,9 @@ mod tests {
         let memory = Memory::new(1000);
         let large = row(13_000);
         for n in 0..100 {
-            memory.put(&domain(n), &large, Some(1));
-            memory.put(&domain(n), &row(1), Some(1));
-            memory.put(&domain(n), &large, Some(1));
+            memory.put(&domain(n), &large, Some(1), UnixTime(1));
+            memory.put(&domain(n), &row(1), Some(1), UnixTime(1));
+            memory.put(&domain(n), &large, Some(1), UnixTime(1));
         }
         let (counted, summed) = memory
             .shelf
@@ -149,9 +159,9 @@ mod tests {
     #[test]
     fn what_only_memory_has_goes_last() {
         let memory = Memory::new(16);
-        memory.put(&domain(0), &row(1), None);
+        memory.put(&domain(0), &row(1), None, UnixTime(1));
         for n in 1..1000 {
-            memory.put(&domain(n), &row(1), Some(1));
+            memory.put(&domain(n), &row(1), Some(1), UnixTime(1));
         }
         assert!(memory.get(&domain(0)).is_some());
     }

@@ -36,6 +36,13 @@ impl StoredPolicy {
     }
 }
 
+/// A stored time, or the beginning of time if it lies in the future. Processes that store at the same moment may be some
+/// seconds apart.
+pub(super) fn trusted_time(time: UnixTime, now: UnixTime) -> UnixTime {
+    const SLACK: u64 = 5;
+    if time <= now.plus(SLACK) { time } else { UnixTime(i64::MIN) }
+}
+
 /// The last look at the STS record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Check {
@@ -97,10 +104,11 @@ impl Row {
         policy.saturating_add(ROW)
     }
 
-    /// Whether this row knows more of the domain than `other`: the later policy, else the later check.
-    pub(super) fn is_newer_than(&self, other: &Self) -> bool {
-        let key = |row: &Self| (row.policy.as_ref().map(|stored| stored.fetched_at), row.check.at);
-        key(self) > key(other)
+    /// Whether the policy of this row was fetched later than that of `other`. One that seems to come from the future was
+    /// fetched under a wrong clock and counts less than any other.
+    pub(super) fn has_later_policy_than(&self, other: &Self, now: UnixTime) -> bool {
+        let rank = |row: &Self| row.policy.as_ref().map(|stored| trusted_time(stored.fetched_at, now));
+        rank(self) > rank(other)
     }
 
     /// Adds a failure and forgets the oldest of too many.

@@ -7,7 +7,7 @@
 mod open;
 mod schema;
 
-use super::row::{Check, Row, StoredPolicy};
+use super::row::{Check, Row, StoredPolicy, trusted_time};
 use crate::reason::Reason;
 use crate::syntax::{Mode, PolicyDomain};
 use crate::sys::files::{self, Identity};
@@ -96,6 +96,7 @@ impl Database {
         if has_room { Ok(is_stored) } else { Err(self.full()) }
     }
 
+    /// Stores a check beside the policy that it concerns; returns whether that was there.
     pub fn store_check(
         &self,
         domain: &PolicyDomain,
@@ -103,13 +104,16 @@ impl Database {
         now: UnixTime,
         deadline: Deadline,
         log: &dyn Sink,
-    ) -> Result<(), String> {
-        self.write(deadline, log, |transaction| {
-            let count = schema::row_count(transaction)?;
-            upsert_check(transaction, domain, row)?;
-            schema::make_room(transaction, domain.as_str(), count, self.max_rows, now)
-        })?;
-        Ok(())
+    ) -> Result<bool, String> {
+        self.write(deadline, log, |transaction| match &row.policy {
+            Some(stored) => update_check(transaction, domain, row, stored),
+            None => {
+                let count = schema::row_count(transaction)?;
+                upsert_check(transaction, domain, row)?;
+                schema::make_room(transaction, domain.as_str(), count, self.max_rows, now)?;
+                Ok(true)
+            }
+        })
     }
 
     pub fn close(&self) {
@@ -171,8 +175,13 @@ impl Database {
                     std::thread::sleep(BUSY_PAUSE.min(deadline.remaining()));
                 }
                 Some(Err((Trouble::Damaged(problem), Some(seen)))) if !has_moved => {
-                    has_moved = true;
-                    self.move_aside(seen, &problem, log)?;
+                    has_moved = self.move_aside(seen, &problem, log)?;
+                    if !has_moved && (began.elapsed() >= BUSY_LIMIT || deadline.has_passed()) {
+                        return Err(
+                            self.say(&format!("is damaged ({problem}), and another program holds its directory"))
+                        );
+                    }
+                    std::thread::sleep(BUSY_PAUSE.min(deadline.remaining()));
                 }
                 // The file was replaced under our hands: what went wrong says nothing of the new one.
                 Some(Err((_, seen))) if seen.is_some() && files::identity(&self.path) != seen && replaced < FEW => {
@@ -183,7 +192,8 @@ impl Database {
         }
     }
 
-    fn move_aside(&self, damaged: Identity, problem: &str, log: &dyn Sink) -> Result<(), String> {
+    /// Returns false if another process is just at it.
+    fn move_aside(&self, damaged: Identity, problem: &str, log: &dyn Sink) -> Result<bool, String> {
         let stamp = SystemClock.now().0;
         let moved = self.opened.with(|opened| {
             if let Some(opened) = opened.take() {
@@ -192,11 +202,12 @@ impl Database {
             files::move_aside(&self.path, damaged, stamp)
         });
         match moved {
-            None | Some(Ok(None)) => Ok(()),
+            None | Some(Ok(None)) => Ok(true),
+            Some(Err(error)) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(false),
             Some(Ok(Some(aside))) => {
                 let line = self.say(&format!("is damaged ({problem}); it is kept as {}", aside.display()));
                 log.line(Level::Error, &format!("{line}, remembered policies are lost"));
-                Ok(())
+                Ok(true)
             }
             Some(Err(error)) => Err(self.say(&format!("is damaged ({problem}) and cannot be moved aside: {error}"))),
         }
@@ -255,7 +266,7 @@ fn has_later_policy(
     let mut statement = transaction.prepare_cached("SELECT fetched_at FROM domain WHERE name = ?1")?;
     let known: Option<Option<i64>> =
         statement.query_row(params![domain.as_str()], |columns| columns.get(0)).optional()?;
-    Ok(known.flatten().is_some_and(|at| stored.fetched_at.0 < at && at <= now.0))
+    Ok(known.flatten().is_some_and(|at| trusted_time(UnixTime(at), now) > trusted_time(stored.fetched_at, now)))
 }
 
 fn upsert_policy(transaction: &Transaction<'_>, domain: &PolicyDomain, row: &Row) -> rusqlite::Result<()> {
@@ -292,7 +303,7 @@ fn upsert_policy(transaction: &Transaction<'_>, domain: &PolicyDomain, row: &Row
     Ok(())
 }
 
-/// Leaves the policy alone: another process may have stored a newer one since this one read the row.
+/// For a domain that is not known to have a policy; should another process have stored one, that stays.
 fn upsert_check(transaction: &Transaction<'_>, domain: &PolicyDomain, row: &Row) -> rusqlite::Result<()> {
     transaction
         .prepare_cached(
@@ -311,4 +322,29 @@ fn upsert_check(transaction: &Transaction<'_>, domain: &PolicyDomain, row: &Row)
             row.failures_to_text(),
         ])?;
     Ok(())
+}
+
+/// For a domain whose policy was checked; returns whether just that policy is still there.
+fn update_check(
+    transaction: &Transaction<'_>,
+    domain: &PolicyDomain,
+    row: &Row,
+    stored: &StoredPolicy,
+) -> rusqlite::Result<bool> {
+    let changed = transaction
+        .prepare_cached(
+            "UPDATE domain SET checked_at = ?4, checked_until = ?5, check_reason = ?6, refresh_at = ?7, failures = ?8
+             WHERE name = ?1 AND id = ?2 AND fetched_at = ?3",
+        )?
+        .execute(params![
+            domain.as_str(),
+            &*stored.id,
+            stored.fetched_at.0,
+            row.check.at.0,
+            row.check.until.0,
+            row.check.reason as i32,
+            row.refresh_at.0,
+            row.failures_to_text(),
+        ])?;
+    Ok(changed > 0)
 }

@@ -68,16 +68,20 @@ impl Scene {
     }
 
     fn ask_with(&self, effort: Effort) -> Answer {
-        let discovery = Discovery {
+        let domain = PolicyDomain::parse(b"example.test").unwrap();
+        self.discovery().discover(&domain, effort, Deadline::after(Duration::from_secs(60)))
+    }
+
+    fn discovery(&self) -> Discovery<'_> {
+        Discovery {
             cache: &self.cache,
             network: self,
             clock: self,
             log: self,
             on_dns_error: self.on_dns_error,
             refreshes: self.refreshes,
-        };
-        let domain = PolicyDomain::parse(b"example.test").unwrap();
-        discovery.discover(&domain, effort, Deadline::after(Duration::from_secs(60)))
+            fair_time: Duration::from_secs(10),
+        }
     }
 
     fn ask(&self) -> Answer {
@@ -100,8 +104,8 @@ impl Scene {
     fn others_do_not_wait(&self) {
         let domain = PolicyDomain::parse(b"example.test").unwrap();
         let row = self.cache.read(&domain, self.now(), Deadline::after(Duration::from_secs(5)), self);
-        if row.as_ref().and_then(|row| applicable(row, self.now())).is_some() {
-            let row = row.unwrap();
+        if row.as_ref().and_then(|known| applicable(&known.row, self.now())).is_some() {
+            let row = row.unwrap().row;
             assert!(row.check.is_current(self.now()) && row.refresh_at > self.now(), "{row:?}");
         }
     }
@@ -350,7 +354,28 @@ fn a_clock_that_is_set_back_keeps_the_policy_and_trusts_no_check() {
     let scene = Scene::new();
     scene.dns("a1").https("enforce", 80_000).ask();
     scene.calls();
-    assert_eq!(scene.after(-31_536_000).told(), ("enforce", Source::Cache, Reason::Confirmed, "txt".into()));
+    scene.https_fails(Reason::PolicyHostStatus);
+    assert_eq!(scene.after(-31_536_000).told(), ("enforce", Source::Cache, Reason::PolicyHostStatus, "txt get".into()));
+    scene.https("enforce", 80_000);
+    assert_eq!(scene.after(300).told(), ("enforce", Source::Https, Reason::Fetched, "txt get".into()));
+    scene.dns("none").https_fails(Reason::PolicyHostStatus);
+    assert_eq!(scene.after(80_001).told().0, "none", "its life now ends when it should");
+}
+
+#[test]
+fn a_caller_with_little_time_leaves_the_refresh_to_others() {
+    let scene = Scene::new();
+    scene.dns("a1").https("enforce", 604_800).ask();
+    let domain = PolicyDomain::parse(b"example.test").unwrap();
+    let known = scene.cache.read(&domain, scene.now(), Deadline::after(Duration::from_secs(5)), &scene).unwrap();
+    scene.dns("none").after(known.row.refresh_at.0 - START);
+    let hasty = || scene.discovery().discover(&domain, Effort::default(), Deadline::after(Duration::from_secs(1)));
+    scene.calls();
+    assert_eq!((hasty().mode_str(), scene.calls()), ("enforce", "txt".to_owned()));
+    scene.https("enforce", 604_800);
+    assert_eq!(scene.after(61).told().2, Reason::Fetched, "whoever has the time does it");
+    scene.https_fails(Reason::PolicyHostTimedOut).after(86_400 + 3_600).calls();
+    assert_eq!((hasty().mode_str(), scene.calls()), ("enforce", "txt get".to_owned()), "if nobody else has");
 }
 
 /// The rows of the vectors: one lookup with a cache state, a TXT result and an HTTPS result.

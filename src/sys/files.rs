@@ -4,7 +4,7 @@
 //! SQLite's locks (POSIX record locks belong to the process, not to the descriptor).
 
 use crate::sys::privilege;
-use std::fs::{self, File, Metadata, OpenOptions, Permissions};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -41,12 +41,16 @@ pub fn identity(path: &Path) -> Option<Identity> {
 }
 
 /// Moves a damaged file out of the way under a new name beside it, which is returned. Nothing is deleted. `None` if
-/// another process was faster: what lies at `path` now is not the damaged file.
+/// another process was faster: what lies at `path` now is not the damaged file. `WouldBlock` while one is at it.
 pub fn move_aside(path: &Path, damaged: Identity, stamp: i64) -> io::Result<Option<PathBuf>> {
     // The lock keeps a second process from moving away the file that the first one begins. It belongs to the open
     // directory and ends with it.
-    let directory = File::open(path.parent().unwrap_or(Path::new(".")))?;
-    directory.lock()?;
+    let directory = File::open(path.parent().unwrap_or(Path::new("/")))?;
+    match directory.try_lock() {
+        Err(TryLockError::WouldBlock) => return Err(ErrorKind::WouldBlock.into()),
+        Err(TryLockError::Error(error)) => return Err(error),
+        Ok(()) => {}
+    }
     if identity(path) != Some(damaged) {
         return Ok(None);
     }

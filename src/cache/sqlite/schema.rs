@@ -80,11 +80,13 @@ pub fn row_count(transaction: &Transaction<'_>) -> rusqlite::Result<i64> {
     transaction.prepare_cached("SELECT row_count FROM size")?.query_row([], |row| row.get(0))
 }
 
+/// An expired policy is kept for so many seconds, lest a clock that was set forward cost it.
+const EXPIRED_LIFE: i64 = 7 * 86_400;
 /// At most so many rows go at once: a fork of the host waits meanwhile.
 const BATCH: i64 = 64;
 
 /// Makes room after the row `written` when there are more than `max_rows`. A few rows go, in this order: rows without a
-/// policy, expired policies, policies that are not enforced. When only enforced policies are left, the row just added
+/// policy, long expired policies, policies that are not enforced, expired ones. When only enforced policies are left, the row just added
 /// goes, so that made-up domains never push one out. `count_before`: how many there were before it. Returns whether
 /// the row is still there.
 pub fn make_room(
@@ -102,24 +104,22 @@ pub fn make_room(
     }
     // A little more than needed, so that not every new row costs a deletion; live policies only as needed.
     let few = surplus.max(max_rows.checked_div(100).unwrap_or(0)).min(BATCH);
+    let long_ago = now.0.saturating_sub(EXPIRED_LIFE);
     for (which, limit) in [
-        ("body IS NULL ORDER BY checked_until", few),
-        ("body IS NOT NULL AND expires_at < ?1 ORDER BY expires_at", few),
-        ("body IS NOT NULL AND mode < 2 ORDER BY expires_at", surplus.min(BATCH)),
+        ("body IS NULL ORDER BY checked_until".to_owned(), few),
+        (format!("body IS NOT NULL AND expires_at < {long_ago} ORDER BY expires_at"), few),
+        ("body IS NOT NULL AND mode < 2 ORDER BY expires_at".to_owned(), surplus.min(BATCH)),
+        (format!("body IS NOT NULL AND expires_at < {} ORDER BY expires_at", now.0), surplus.min(BATCH)),
     ] {
-        // ?1 is named in every statement so that all take the same parameters.
-        let rows = format!("SELECT name FROM domain WHERE ?1 = ?1 AND {which} LIMIT {limit}");
-        let deleted = transaction.execute(&format!("DELETE FROM domain WHERE name IN ({rows})"), params![now.0])?;
+        let rows = format!("SELECT name FROM domain WHERE name <> ?1 AND {which} LIMIT {limit}");
+        let deleted = transaction.execute(&format!("DELETE FROM domain WHERE name IN ({rows})"), params![written])?;
         if deleted > 0 {
-            return has_row(transaction, written);
+            return Ok(true);
         }
     }
     if count > count_before {
         transaction.execute("DELETE FROM domain WHERE name = ?1", params![written])?;
+        return Ok(false);
     }
-    has_row(transaction, written)
-}
-
-fn has_row(transaction: &Transaction<'_>, name: &str) -> rusqlite::Result<bool> {
-    transaction.query_row("SELECT count(*) FROM domain WHERE name = ?1", params![name], |row| row.get(0))
+    Ok(true)
 }
