@@ -6,6 +6,7 @@
 # make header  rewrites include/mtasts.h from the sources
 
 CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
 INSTALL ?= install
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
@@ -21,22 +22,22 @@ all:
 # Installs what `make` has built and builds nothing itself, so that root needs no toolchain.
 install:
 	$(INSTALL) -d $(DESTDIR)$(LIBDIR) $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(BINDIR)
-	$(INSTALL) -m 0644 target/release/libmtasts.so $(DESTDIR)$(LIBDIR)/libmtasts.so.$(VERSION)
+	$(INSTALL) -m 0644 $(TARGET)/release/libmtasts.so $(DESTDIR)$(LIBDIR)/libmtasts.so.$(VERSION)
 	ln -sf libmtasts.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libmtasts.so.0
 	ln -sf libmtasts.so.0 $(DESTDIR)$(LIBDIR)/libmtasts.so
 	$(INSTALL) -m 0644 include/mtasts.h $(DESTDIR)$(INCLUDEDIR)/mtasts.h
-	$(INSTALL) -m 0755 target/release/mtasts $(DESTDIR)$(BINDIR)/mtasts
+	$(INSTALL) -m 0755 $(TARGET)/release/mtasts $(DESTDIR)$(BINDIR)/mtasts
 	test -n "$(DESTDIR)" || ldconfig
 
 demo: all
 	$(CARGO) build --quiet --release --locked --package mtasts-world
-	examples/demo/run.sh target/release
+	examples/demo/run.sh $(TARGET)/release
 
 # Root has everything installed and may therefore skip nothing.
 check: tools lint all
 	MTASTS_NO_SKIP=$$(test "$$(id -u)" != 0 || echo 1) $(CARGO) test --locked --workspace
 	$(CARGO) build --quiet --release --locked --package mtasts-world
-	examples/demo/run.sh target/release > target/demo.out || { cat target/demo.out; exit 1; }
+	examples/demo/run.sh $(TARGET)/release > $(TARGET)/demo.out || { cat $(TARGET)/demo.out; exit 1; }
 	@echo "make check: everything passed"
 
 lint:

@@ -127,8 +127,10 @@ impl Discovery<'_> {
 
 /// Whether a refresh of the policy is due. One that lies further ahead than any may was planned under a wrong clock.
 fn is_aged(row: &Row, now: UnixTime, is_fair: bool) -> bool {
-    let is_due = now >= row.refresh_at.plus(if is_fair { 0 } else { REFRESH_PRECEDENCE });
-    is_due || row.refresh_at > now.plus(REFRESH)
+    // Of a short life a quarter, so that another quarter is left for the refresh.
+    let max_age = row.policy.as_ref().map_or(0, |stored| stored.policy.max_age());
+    let precedence = if is_fair { 0 } else { REFRESH_PRECEDENCE.min(max_age / 4) };
+    now >= row.refresh_at.plus(precedence) || row.refresh_at > now.plus(REFRESH)
 }
 
 /// Whether the last check still answers. What was found beside a policy says nothing once that is gone.
@@ -173,9 +175,9 @@ impl Visit<'_> {
         if self.kept.is_some() {
             let mut row = self.draft();
             row.check = self.check(Reason::Cached, PAUSE_AFTER_FAILURE);
-            let soon = self.now.plus(PAUSE_AFTER_FAILURE);
-            let is_planned = row.refresh_at > soon && row.refresh_at <= self.now.plus(REFRESH);
-            row.refresh_at = if is_planned { row.refresh_at } else { soon };
+            if self.is_refresh_due {
+                row.refresh_at = self.now.plus(PAUSE_AFTER_FAILURE);
+            }
             self.store(row);
         }
     }
