@@ -117,6 +117,16 @@ typedef enum mtasts_reason {
     MTASTS_REASON_FETCHED = 3,
     /** The caller handed in the policy body. */
     MTASTS_REASON_PARSED = 4,
+    /** The cached policy is in force, and another asker looks for a newer one. */
+    MTASTS_REASON_BEING_CHECKED = 5,
+    /** The cached policy is in force, and the caller asked not to go further. */
+    MTASTS_REASON_NOT_CHECKED = 6,
+    /** The cached policy listed none of the message's MX hosts, and was fetched anew for that. */
+    MTASTS_REASON_HEALED = 7,
+    /** The configuration exempts the domain from its policy. */
+    MTASTS_REASON_EXEMPTED = 8,
+    /** The configuration has a policy for the domain. */
+    MTASTS_REASON_PINNED = 9,
     /** The domain publishes no STS record. */
     MTASTS_REASON_NO_RECORD = 10,
     /** The domain publishes more than one STS record, which counts as none. */
@@ -131,6 +141,8 @@ typedef enum mtasts_reason {
     MTASTS_REASON_INVALID_DOMAIN = 15,
     /** Nothing is cached, and the caller asked not to go further. */
     MTASTS_REASON_NOT_CACHED = 16,
+    /** Another asker was waited for, and then there was not enough time left to find out. */
+    MTASTS_REASON_WAITED_IN_VAIN = 17,
     /** The last fetch for this id failed less than five minutes ago. */
     MTASTS_REASON_BACKING_OFF = 30,
     /** The policy host has no address. */
@@ -165,6 +177,8 @@ typedef enum mtasts_reason {
     MTASTS_REASON_POLICY_INVALID = 45,
     /** This machine has no trusted root certificates to verify with. */
     MTASTS_REASON_NO_TRUSTED_ROOTS = 46,
+    /** DNS gave no answer about the address of the policy host. */
+    MTASTS_REASON_POLICY_HOST_DNS_FAILED = 47,
     /** No policy applies: the recipient's domain sets no constraint. */
     MTASTS_REASON_NO_POLICY = 60,
     /** The policy has mode none. */

@@ -5,11 +5,11 @@
 
 use crate::cache::Cache;
 use crate::config::{ConfigError, Settings};
-use crate::discovery::{Answer, Discovery, Effort, Network};
+use crate::discovery::{Answer, Discovery, Effort, Network, Source, due_before};
 use crate::dns;
 use crate::https::{self, FetchError};
 use crate::reason::Reason;
-use crate::syntax::{MxHost, PolicyDomain};
+use crate::syntax::{Mode, MxHost, PolicyDomain, any_match};
 use crate::sys::fork::{self, ForkSafe, Work};
 use crate::sys::log::{self, Sink};
 use crate::sys::published::Published;
@@ -121,16 +121,54 @@ impl Context {
     /// configured deadline. Network trouble is a reason in the answer. Blocks the thread, and panics on
     /// one that drives an async runtime of tokio.
     pub fn query(&self, domain: &[u8], effort: Effort, timeout: Option<Duration>) -> Answer {
-        match PolicyDomain::parse(domain) {
-            Ok(domain) => self.discover(&domain, effort, self.deadline(timeout)),
-            Err(error) => Answer::impossible(error),
-        }
+        self.query_for(domain, &[], effort, timeout)
     }
 
-    /// The same for a message whose MX hosts are known. Here a policy that has just been replaced by its domain can
-    /// be noticed before it refuses every host of the message.
-    pub fn query_for(&self, domain: &[u8], _mx_hosts: &[&[u8]], effort: Effort, timeout: Option<Duration>) -> Answer {
-        self.query(domain, effort, timeout)
+    /// The same for a message whose MX hosts are known. Before an enforced policy refuses every one of them it is
+    /// fetched anew, at most every five minutes, and the answer is what came of that (RFC 8461 section 5).
+    pub fn query_for(&self, domain: &[u8], mx_hosts: &[&[u8]], effort: Effort, timeout: Option<Duration>) -> Answer {
+        self.query_until(domain, mx_hosts, effort, self.deadline(timeout))
+    }
+
+    /// The same, until a moment that the caller shares with other work.
+    pub(crate) fn query_until(&self, domain: &[u8], mx_hosts: &[&[u8]], effort: Effort, deadline: Deadline) -> Answer {
+        let domain = match PolicyDomain::parse(domain) {
+            Ok(domain) => domain,
+            Err(error) => return Answer::impossible(error),
+        };
+        let answer = self.discover(&domain, effort, deadline);
+        let heals = effort == Effort::Usual && answer.source == Source::Cache && refuses_all(&answer, mx_hosts);
+        if heals { self.discover(&domain, Effort::Heal, deadline) } else { answer }
+    }
+
+    /// Fetches the policies anew for which that is due, the least recently tried first. `max_domains`: at most so many,
+    /// 0 for all. `timeout`: the longest that this may take, instead of the configured deadline. What is in force stays
+    /// so when a fetch fails (RFC 8461 sections 3.3 and 10.2). The error says why the cache cannot be read.
+    pub fn refresh(&self, max_domains: usize, timeout: Option<Duration>) -> Result<Refreshed, String> {
+        let parts = self.parts.get();
+        let time = timeout.unwrap_or(parts.settings.deadline);
+        let deadline = Deadline::after(time);
+        let fair_time = FAIR_TIME.min(parts.settings.deadline.min(time).mul_f32(0.5));
+        let now = self.clock.now();
+        let due = parts.cache.due(now, due_before(now), deadline, &self.logger)?;
+        let most = if max_domains == 0 { usize::MAX } else { max_domains };
+        let mut refreshed = Refreshed::default();
+        for domain in due.iter().take(most) {
+            let is_first = refreshed == Refreshed::default();
+            if deadline.remaining() < fair_time && !is_first || deadline.has_passed() {
+                break;
+            }
+            let network = Internet { context: self, settings: &parts.settings };
+            let discovery = Discovery { refreshes: true, fair_time, ..self.discovery(parts, &network) };
+            let answer = discovery.discover(domain, Effort::Usual, deadline.at_most(parts.settings.deadline));
+            match (answer.source, answer.reason) {
+                (Source::Https, _) => refreshed.done = refreshed.done.saturating_add(1),
+                // Somebody else is at it, or has just been.
+                (_, Reason::BeingChecked | Reason::Cached) => {}
+                _ => refreshed.failed = refreshed.failed.saturating_add(1),
+            }
+        }
+        Ok(refreshed)
     }
 
     /// Closes what is open; the next question opens it again.
@@ -153,18 +191,23 @@ impl Context {
         Deadline::after(timeout.unwrap_or(self.settings().deadline))
     }
 
-    pub(crate) fn discover(&self, domain: &PolicyDomain, effort: Effort, deadline: Deadline) -> Answer {
+    fn discover(&self, domain: &PolicyDomain, effort: Effort, deadline: Deadline) -> Answer {
         let parts = self.parts.get();
-        let discovery = Discovery {
+        let network = Internet { context: self, settings: &parts.settings };
+        self.discovery(parts, &network).discover(domain, effort, deadline)
+    }
+
+    fn discovery<'a>(&'a self, parts: &'a Parts, network: &'a Internet<'a>) -> Discovery<'a> {
+        Discovery {
             cache: &parts.cache,
-            network: &Internet { context: self, settings: &parts.settings },
+            network,
             clock: &*self.clock,
             log: &self.logger,
             on_dns_error: parts.settings.on_dns_error,
             refreshes: parts.settings.refresh,
             fair_time: FAIR_TIME.min(parts.settings.deadline.mul_f32(0.5)),
-        };
-        discovery.discover(domain, effort, deadline)
+            tells: false,
+        }
     }
 
     /// The TLS configuration, with the trusted roots loaded on first use.
@@ -191,6 +234,22 @@ impl Drop for Context {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// What a pass over the policies that were due has come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refreshed {
+    /// Policies that were fetched anew.
+    pub done: u32,
+    /// Policies that could not be fetched, and stay as they are.
+    pub failed: u32,
+}
+
+/// Whether an enforced policy leaves no host to which the message could go. Of no hosts nothing is known.
+fn refuses_all(answer: &Answer, mx_hosts: &[&[u8]]) -> bool {
+    let patterns = answer.policy.as_ref().map_or(&[][..], |stored| stored.policy.mx());
+    let is_listed = |host: &&[u8]| MxHost::parse(host).is_ok_and(|host| any_match(patterns, &host));
+    answer.published_mode() == Mode::Enforce && !mx_hosts.is_empty() && !mx_hosts.iter().any(is_listed)
 }
 
 /// The way out to real servers.

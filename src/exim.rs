@@ -190,8 +190,12 @@ fn route(face: &Face, arguments: &[&[u8]]) -> Verdict {
     }
     let deadline = context.deadline(None);
     let records = MxRecord::list(mx_list);
-    let names: Vec<&[u8]> = records.iter().map(|record| record.name).collect();
-    let answer = context.query_for(domain, &names, Effort::default(), None);
+    // Without an MX record the domain is its own MX host (RFC 5321 section 5.1).
+    let names: Vec<&[u8]> =
+        if records.is_empty() { vec![domain] } else { records.iter().map(|record| record.name).collect() };
+    let is_null_mx = !records.is_empty() && names.iter().all(|name| name.is_empty());
+    let hosts = if is_null_mx { &[][..] } else { &names[..] };
+    let answer = context.query_until(domain, hosts, Effort::Usual, deadline);
     if answer.is_unknown {
         return Verdict::Hold(answer.text);
     }
@@ -201,7 +205,7 @@ fn route(face: &Face, arguments: &[&[u8]]) -> Verdict {
     if records.is_empty() {
         return implicit_mx(&answer);
     }
-    if records.iter().all(|record| record.name.is_empty()) {
+    if is_null_mx {
         // Never the empty text: the stock router would ask DNS again and believe the second answer (RFC 7505).
         return Verdict::Text(".".to_owned());
     }

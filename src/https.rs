@@ -99,7 +99,7 @@ fn usable_addresses(settings: &Settings, host: &str, deadline: Deadline) -> Resu
         Answer::Found { records, .. } => records,
         Answer::Absent { .. } => return Err(Fault::last(Reason::PolicyHostNotFound, "has no address")),
         Answer::Failed(problem) => {
-            return Err(Fault::last(Reason::PolicyHostNotFound, format!("its address is not known: {problem}")));
+            return Err(Fault::last(Reason::PolicyHostDnsFailed, format!("its address is not known: {problem}")));
         }
     };
     let is_usable = |address: &IpAddr| settings.allow_private_addresses || !address::is_private(*address);

@@ -44,6 +44,16 @@ pub enum Reason {
     Fetched = 3,
     /// The caller handed in the policy body.
     Parsed = 4,
+    /// The cached policy is in force, and another asker looks for a newer one.
+    BeingChecked = 5,
+    /// The cached policy is in force, and the caller asked not to go further.
+    NotChecked = 6,
+    /// The cached policy listed none of the message's MX hosts, and was fetched anew for that.
+    Healed = 7,
+    /// The configuration exempts the domain from its policy.
+    Exempted = 8,
+    /// The configuration has a policy for the domain.
+    Pinned = 9,
 
     /// The domain publishes no STS record.
     NoRecord = 10,
@@ -59,6 +69,8 @@ pub enum Reason {
     InvalidDomain = 15,
     /// Nothing is cached, and the caller asked not to go further.
     NotCached = 16,
+    /// Another asker was waited for, and then there was not enough time left to find out.
+    WaitedInVain = 17,
 
     /// The last fetch for this id failed less than five minutes ago.
     BackingOff = 30,
@@ -94,6 +106,8 @@ pub enum Reason {
     PolicyInvalid = 45,
     /// This machine has no trusted root certificates to verify with.
     NoTrustedRoots = 46,
+    /// DNS gave no answer about the address of the policy host.
+    PolicyHostDnsFailed = 47,
 
     /// No policy applies: the recipient's domain sets no constraint.
     NoPolicy = 60,
@@ -132,6 +146,7 @@ impl Reason {
     pub fn result_type(self) -> ResultType {
         match self {
             Self::PolicyHostNotFound
+            | Self::PolicyHostDnsFailed
             | Self::PolicyHostUnreachable
             | Self::PolicyHostTimedOut
             | Self::PolicyHostPrivateAddress
@@ -171,6 +186,11 @@ const NAMES: &[(Reason, &str)] = &[
     (Reason::Confirmed, "confirmed"),
     (Reason::Fetched, "fetched"),
     (Reason::Parsed, "parsed"),
+    (Reason::BeingChecked, "being-checked"),
+    (Reason::NotChecked, "not-checked"),
+    (Reason::Healed, "healed"),
+    (Reason::Exempted, "exempted"),
+    (Reason::Pinned, "pinned"),
     (Reason::NoRecord, "no-record"),
     (Reason::SeveralRecords, "several-records"),
     (Reason::MalformedRecord, "malformed-record"),
@@ -178,6 +198,7 @@ const NAMES: &[(Reason, &str)] = &[
     (Reason::AddressLiteral, "address-literal"),
     (Reason::InvalidDomain, "invalid-domain"),
     (Reason::NotCached, "not-cached"),
+    (Reason::WaitedInVain, "waited-in-vain"),
     (Reason::BackingOff, "backing-off"),
     (Reason::PolicyHostNotFound, "policy-host-not-found"),
     (Reason::PolicyHostUnreachable, "policy-host-unreachable"),
@@ -195,6 +216,7 @@ const NAMES: &[(Reason, &str)] = &[
     (Reason::PolicyTooLarge, "policy-too-large"),
     (Reason::PolicyInvalid, "policy-invalid"),
     (Reason::NoTrustedRoots, "no-trusted-roots"),
+    (Reason::PolicyHostDnsFailed, "policy-host-dns-failed"),
     (Reason::NoPolicy, "no-policy"),
     (Reason::ModeNone, "mode-none"),
     (Reason::Testing, "testing"),

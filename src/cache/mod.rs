@@ -4,16 +4,19 @@
 //! database that cannot be used costs a log line and never an answer: memory then stands alone. Nothing here decides
 //! whether a policy applies; it keeps what discovery says and gives it back unchanged.
 
+mod lock;
 mod memory;
 mod row;
 mod sqlite;
 
+pub use lock::Turn;
 pub use row::{Check, Failure, Row, StoredPolicy};
 
 use crate::config::Settings;
 use crate::syntax::PolicyDomain;
 use crate::sys::log::{Level, Sink};
 use crate::time::{Deadline, UnixTime};
+use lock::Turns;
 use memory::Memory;
 use sqlite::Database;
 use std::sync::Arc;
@@ -21,6 +24,9 @@ use std::time::Duration;
 
 /// How long memory answers without a look at the database.
 const MEMORY_TRUST: Duration = Duration::from_secs(5);
+
+/// At most so many domains are found due at once.
+const MOST_DUE: u32 = 10_000;
 
 /// A row, and where it is kept.
 #[derive(Clone, Debug)]
@@ -36,6 +42,7 @@ pub struct Known {
 pub struct Cache {
     memory: Memory,
     database: Database,
+    turns: Turns,
 }
 
 impl Cache {
@@ -44,14 +51,37 @@ impl Cache {
         Self {
             memory: Memory::new(settings.memory_entries),
             database: Database::new(settings.cache.clone(), settings.cache_entries),
+            turns: Turns::new(&settings.cache),
         }
     }
 
-    /// What is known about a domain, expired or not.
+    /// What is known about a domain, expired or not. What another process has just stored may be missing.
     pub fn read(&self, domain: &PolicyDomain, now: UnixTime, deadline: Deadline, log: &dyn Sink) -> Option<Known> {
+        self.read_within(MEMORY_TRUST, domain, now, deadline, log)
+    }
+
+    /// The same, with all that other processes have stored.
+    pub fn read_afresh(
+        &self,
+        domain: &PolicyDomain,
+        now: UnixTime,
+        deadline: Deadline,
+        log: &dyn Sink,
+    ) -> Option<Known> {
+        self.read_within(Duration::ZERO, domain, now, deadline, log)
+    }
+
+    fn read_within(
+        &self,
+        memory_trust: Duration,
+        domain: &PolicyDomain,
+        now: UnixTime,
+        deadline: Deadline,
+        log: &dyn Sink,
+    ) -> Option<Known> {
         let remembered = self.memory.get(domain);
         if let Some(entry) = &remembered
-            && entry.loaded.elapsed() < MEMORY_TRUST
+            && entry.loaded.elapsed() < memory_trust
         {
             return Some(Known { row: Arc::clone(&entry.row), stored_in: entry.stored_in });
         }
@@ -135,6 +165,23 @@ impl Cache {
                 log.line(Level::Error, &format!("{problem}; policies are kept in memory only"));
             }
         }
+    }
+
+    /// Queues up for being the one who asks about a domain. `None` where that cannot be arranged.
+    pub fn queue(&self, domain: &PolicyDomain) -> Option<Turn> {
+        self.turns.queue(domain)
+    }
+
+    /// The domains whose policy is due to be fetched anew, the least recently tried first. `latest`: no plan reaches
+    /// further. The error says why the database cannot be read.
+    pub fn due(
+        &self,
+        now: UnixTime,
+        latest: UnixTime,
+        deadline: Deadline,
+        log: &dyn Sink,
+    ) -> Result<Vec<PolicyDomain>, String> {
+        self.database.due(now, latest, MOST_DUE, deadline, log)
     }
 
     /// Closes the database; the next use opens it again.

@@ -16,30 +16,49 @@ pub struct StoredPolicy {
     pub policy: Policy,
     /// When it was fetched. Its life runs from here (RFC 8461 section 3.2).
     pub fetched_at: UnixTime,
+    /// The last second in which it applies: `fetched_at` and `max_age`; earlier if `fetched_at` lies in the future.
+    pub expires_at: UnixTime,
 }
 
 impl StoredPolicy {
-    /// A policy that was fetched now.
+    /// A policy that was fetched at a time.
     pub fn new(id: &str, body: &[u8], fetched_at: UnixTime) -> Result<Self, PolicyError> {
-        Ok(Self { id: id.into(), body: body.into(), policy: Policy::parse(body)?, fetched_at })
+        let policy = Policy::parse(body)?;
+        let expires_at = fetched_at.plus(policy.max_age());
+        Ok(Self { id: id.into(), body: body.into(), policy, fetched_at, expires_at })
     }
 
-    /// The last second in which the policy applies.
-    pub fn expires_at(&self) -> UnixTime {
-        self.fetched_at.plus(self.policy.max_age())
+    /// The policy if it applies now, with the end that its life has by this clock. An age of exactly max_age is still
+    /// valid (RFC 8461 section 5.1).
+    ///
+    /// A fetch that seems to lie in the future tells of a clock that was wrong then or is wrong now. It must neither
+    /// cost the policy nor make it eternal: it lives for max_age from when that was first seen, and by its fetch again
+    /// once the clock has caught up.
+    pub fn in_force(self: &Arc<Self>, now: UnixTime) -> Option<Arc<Self>> {
+        let max_age = self.policy.max_age();
+        let expires_at = if self.is_from_the_future(now) {
+            self.expires_at.min(now.plus(max_age))
+        } else {
+            self.fetched_at.plus(max_age)
+        };
+        if now > expires_at {
+            return None;
+        }
+        let is_as_stored = expires_at == self.expires_at;
+        Some(if is_as_stored { Arc::clone(self) } else { Arc::new(Self { expires_at, ..(**self).clone() }) })
     }
 
-    /// Whether the policy applies: an age of exactly max_age is still valid (RFC 8461 section 5.1). A fetch that
-    /// seems to lie in the future tells of a clock that was set back, which must not cost the policy.
-    pub fn is_unexpired(&self, now: UnixTime) -> bool {
-        now <= self.expires_at()
+    /// Whether the clock was set back since the policy was fetched.
+    pub fn is_from_the_future(&self, now: UnixTime) -> bool {
+        self.fetched_at > now.plus(SLACK)
     }
 }
 
-/// A stored time, or the beginning of time if it lies in the future. Processes that store at the same moment may be some
-/// seconds apart.
+/// Processes that store at the same moment may be some seconds apart.
+const SLACK: u64 = 5;
+
+/// A stored time, or the beginning of time if it lies in the future.
 pub(super) fn trusted_time(time: UnixTime, now: UnixTime) -> UnixTime {
-    const SLACK: u64 = 5;
     if time <= now.plus(SLACK) { time } else { UnixTime(i64::MIN) }
 }
 
@@ -55,13 +74,22 @@ pub struct Check {
 }
 
 impl Check {
-    /// The longest time for which any check counts, in seconds.
+    /// The longest time for which DNS's word that a policy is the current one counts, in seconds.
     pub const LONGEST: u64 = 3_600;
+    /// The same for its word that there is no record.
+    pub const LONGEST_NEGATIVE: u64 = 300;
+    /// The same for a look that brought nothing.
+    pub const LONGEST_FAILED: u64 = 60;
 
-    /// Whether the answer still counts. A check from the future, or one that reaches further than any may, was
+    /// Whether the answer still counts. A check from the future, or one that reaches further than its kind may, was
     /// written under a wrong clock.
     pub fn is_current(&self, now: UnixTime) -> bool {
-        self.at <= now && now < self.until && self.until <= self.at.plus(Self::LONGEST)
+        let longest = match self.reason {
+            Reason::Cached | Reason::Confirmed | Reason::Fetched => Self::LONGEST,
+            Reason::NoRecord | Reason::SeveralRecords | Reason::MalformedRecord => Self::LONGEST_NEGATIVE,
+            _ => Self::LONGEST_FAILED,
+        };
+        self.at <= now && now < self.until && self.until <= self.at.plus(longest)
     }
 }
 
@@ -173,8 +201,12 @@ mod tests {
     #[test]
     fn a_policy_lives_to_the_last_second_of_its_max_age() {
         let body = b"version: STSv1\nmode: none\nmax_age: 10\n";
-        let policy = StoredPolicy::new("a1", body, UnixTime(100)).unwrap();
-        assert!(policy.is_unexpired(UnixTime(110)) && !policy.is_unexpired(UnixTime(111)));
-        assert!(policy.is_unexpired(UnixTime(0)), "a clock that was set back");
+        let policy = Arc::new(StoredPolicy::new("a1", body, UnixTime(100)).unwrap());
+        assert!(policy.in_force(UnixTime(110)).is_some() && policy.in_force(UnixTime(111)).is_none());
+        let noticed = policy.in_force(UnixTime(0)).unwrap();
+        assert_eq!(noticed.expires_at, UnixTime(10), "a clock that was set back");
+        assert_eq!(noticed.in_force(UnixTime(8)).unwrap().expires_at, UnixTime(10), "and goes on");
+        assert!(noticed.in_force(UnixTime(11)).is_none(), "not for ever");
+        assert_eq!(noticed.in_force(UnixTime(105)).unwrap().expires_at, UnixTime(110), "and was set right");
     }
 }

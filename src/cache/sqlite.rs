@@ -71,6 +71,21 @@ impl Database {
         self.run(deadline, log, |connection| Ok(select(connection, domain)?))
     }
 
+    /// The domains whose policy is to be fetched anew, the least recently tried first; at most `limit` of those that
+    /// have been due longest. `latest`: a plan for a later time than this was made under a wrong clock.
+    pub fn due(
+        &self,
+        now: UnixTime,
+        latest: UnixTime,
+        limit: u32,
+        deadline: Deadline,
+        log: &dyn Sink,
+    ) -> Result<Vec<PolicyDomain>, String> {
+        let mut due = self.run(deadline, log, |connection| Ok(select_due(connection, now, latest, limit)?))?;
+        due.sort_by_key(|(tried_at, _)| *tried_at);
+        Ok(due.into_iter().map(|(_, domain)| domain).collect())
+    }
+
     /// Reads a row without locks and without the journal, for when nothing else works.
     pub fn read_as_it_lies(&self, domain: &PolicyDomain) -> Option<Row> {
         self.opened.with(|_| open::read_immutable(&self.path, |connection| select(connection, domain)).ok())??
@@ -224,34 +239,60 @@ impl Database {
 
 fn select(connection: &Connection, domain: &PolicyDomain) -> rusqlite::Result<Option<Row>> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, body, fetched_at, checked_at, checked_until, check_reason, refresh_at, failures
+        "SELECT id, body, fetched_at, expires_at, checked_at, checked_until, check_reason, refresh_at, failures
          FROM domain WHERE name = ?1",
     )?;
     let found = statement.query_row(params![domain.as_str()], |columns| {
         let id: Option<String> = columns.get(0)?;
         let body: Option<Vec<u8>> = columns.get(1)?;
         let fetched_at: Option<i64> = columns.get(2)?;
+        let expires_at: Option<i64> = columns.get(3)?;
         let stored = match (id, body, fetched_at) {
-            (Some(id), Some(body), Some(at)) => Some(StoredPolicy::new(&id, &body, UnixTime(at)).ok()),
+            (Some(id), Some(body), Some(at)) => Some(StoredPolicy::new(&id, &body, UnixTime(at)).ok().map(|stored| {
+                let expires_at = expires_at.map_or(stored.expires_at, UnixTime);
+                StoredPolicy { expires_at, ..stored }
+            })),
             _ => None,
         };
         // A body that does not parse is damage that SQLite cannot see: no check counts, and the policy is fetched again.
         let is_damaged = stored == Some(None);
-        let reason: i64 = columns.get(5)?;
+        let reason: i64 = columns.get(6)?;
         let check = Check {
-            at: UnixTime(columns.get(3)?),
-            until: UnixTime(if is_damaged { 0 } else { columns.get(4)? }),
+            at: UnixTime(columns.get(4)?),
+            until: UnixTime(if is_damaged { 0 } else { columns.get(5)? }),
             reason: Reason::from_code(reason).unwrap_or(Reason::NoRecord),
         };
-        let failures: String = columns.get(7)?;
+        let failures: String = columns.get(8)?;
         Ok(Row {
             policy: stored.flatten().map(Arc::new),
             check,
-            refresh_at: UnixTime(columns.get(6)?),
+            refresh_at: UnixTime(columns.get(7)?),
             failures: Row::failures_from_text(&failures),
         })
     });
     found.optional()
+}
+
+/// The policies that are due for a refresh, each with the time of the last try.
+fn select_due(
+    connection: &Connection,
+    now: UnixTime,
+    latest: UnixTime,
+    limit: u32,
+) -> rusqlite::Result<Vec<(UnixTime, PolicyDomain)>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT name, fetched_at, failures FROM domain
+         WHERE body IS NOT NULL AND expires_at >= ?1 AND (refresh_at <= ?1 OR refresh_at > ?2)
+         ORDER BY refresh_at LIMIT ?3",
+    )?;
+    let rows = statement.query_map(params![now.0, latest.0, limit], |columns| {
+        let (name, fetched_at, failures): (String, i64, String) = (columns.get(0)?, columns.get(1)?, columns.get(2)?);
+        let failed_at = Row::failures_from_text(&failures).into_iter().map(|failure| failure.at);
+        let tries = failed_at.chain([UnixTime(fetched_at)]).map(|at| trusted_time(at, now));
+        let tried_at = tries.max().unwrap_or(now);
+        Ok(PolicyDomain::parse(name.as_bytes()).ok().map(|domain| (tried_at, domain)))
+    })?;
+    rows.filter_map(Result::transpose).collect()
 }
 
 /// Whether another process has stored a policy that was fetched later. One from the future was written under a wrong
@@ -292,7 +333,7 @@ fn upsert_policy(transaction: &Transaction<'_>, domain: &PolicyDomain, row: &Row
             &*stored.id,
             &*stored.body,
             stored.fetched_at.0,
-            stored.expires_at().0,
+            stored.expires_at.0,
             mode,
             row.check.at.0,
             row.check.until.0,
@@ -333,7 +374,8 @@ fn update_check(
 ) -> rusqlite::Result<bool> {
     let changed = transaction
         .prepare_cached(
-            "UPDATE domain SET checked_at = ?4, checked_until = ?5, check_reason = ?6, refresh_at = ?7, failures = ?8
+            "UPDATE domain SET checked_at = ?4, checked_until = ?5, check_reason = ?6, refresh_at = ?7, failures = ?8,
+                               expires_at = ?9
              WHERE name = ?1 AND id = ?2 AND fetched_at = ?3",
         )?
         .execute(params![
@@ -345,6 +387,7 @@ fn update_check(
             row.check.reason as i32,
             row.refresh_at.0,
             row.failures_to_text(),
+            stored.expires_at.0,
         ])?;
     Ok(changed > 0)
 }

@@ -217,8 +217,8 @@ fn text<'a>(argument: *const c_char, name: &str) -> Result<&'a str, Failure> {
 fn effort(flags: c_uint) -> Result<Effort, Failure> {
     match flags {
         0 => Ok(Effort::default()),
-        MTASTS_CACHE_ONLY => Ok(Effort { cache_only: true, refresh: false }),
-        MTASTS_REFRESH => Ok(Effort { cache_only: false, refresh: true }),
+        MTASTS_CACHE_ONLY => Ok(Effort::CacheOnly),
+        MTASTS_REFRESH => Ok(Effort::Refresh),
         other => Err(Failure::new(
             MTASTS_INVALID_ARGUMENT,
             format!("argument `flags` is {other:#x}, want 0, MTASTS_CACHE_ONLY or MTASTS_REFRESH"),

@@ -180,7 +180,7 @@ pub unsafe extern "C" fn mtasts_policy_fetched_at(policy: *const mtasts_policy) 
 /// The pointer must be as described.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_policy_expires_at(policy: *const mtasts_policy) -> i64 {
-    get(policy, 0, |policy| policy.answer.policy.as_ref().map_or(0, |stored| stored.expires_at().0))
+    get(policy, 0, |policy| policy.answer.policy.as_ref().map_or(0, |stored| stored.expires_at.0))
 }
 
 /// Tells how many mx patterns the policy has.

@@ -1,5 +1,6 @@
 //! What a question about a domain brings, and where it comes from.
 
+use super::Story;
 use crate::cache::StoredPolicy;
 use crate::reason::{Reason, ResultType};
 use crate::syntax::{DomainError, Mode, PolicyDomain, PolicyError};
@@ -17,6 +18,8 @@ pub enum Source {
     Https,
     /// The caller handed it in.
     Caller,
+    /// The configuration says so.
+    Configuration,
 }
 
 impl Source {
@@ -27,6 +30,7 @@ impl Source {
             Self::Cache => "cache",
             Self::Https => "https",
             Self::Caller => "caller",
+            Self::Configuration => "configuration",
         }
     }
 }
@@ -48,11 +52,23 @@ pub struct Answer {
     pub cause: Reason,
     /// The reason in one line for a person.
     pub text: String,
+    /// Whether an enforced policy is applied as one in testing, as the key `observe` says.
+    pub is_observed: bool,
+    /// How the answer came about, if the question wanted to know.
+    pub story: Option<Box<Story>>,
 }
 
 impl Answer {
     /// The mode that applies; none where there is no policy.
     pub fn mode(&self) -> Mode {
+        match self.published_mode() {
+            Mode::Enforce if self.is_observed => Mode::Testing,
+            mode => mode,
+        }
+    }
+
+    /// The mode that the policy itself has, observed or not.
+    pub fn published_mode(&self) -> Mode {
         self.policy.as_ref().map_or(Mode::None, |stored| stored.policy.mode())
     }
 
@@ -80,20 +96,23 @@ impl Answer {
     pub fn parsed(body: &[u8], now: UnixTime) -> Result<Self, PolicyError> {
         let stored = StoredPolicy::new("", body, now)?;
         let text = format!("policy of mode {}, handed in by the caller", stored.policy.mode());
-        Ok(Self {
-            domain: String::new(),
-            policy: Some(Arc::new(stored)),
-            source: Source::Caller,
-            is_unknown: false,
-            reason: Reason::Parsed,
-            cause: Reason::Parsed,
-            text,
-        })
+        let policy = Some(Arc::new(stored));
+        Ok(Self { policy, source: Source::Caller, ..Self::none(String::new(), Reason::Parsed, text) })
     }
 
     /// No policy applies.
-    pub(super) fn none(domain: String, reason: Reason, text: String) -> Self {
-        Self { domain, policy: None, source: Source::None, is_unknown: false, reason, cause: reason, text }
+    pub(crate) fn none(domain: String, reason: Reason, text: String) -> Self {
+        Self {
+            domain,
+            policy: None,
+            source: Source::None,
+            is_unknown: false,
+            reason,
+            cause: reason,
+            text,
+            is_observed: false,
+            story: None,
+        }
     }
 
     /// The cached policy stays in force; `note` says what is wrong, if something is.
@@ -106,26 +125,19 @@ impl Answer {
     ) -> Self {
         let described = describe(domain, &stored, now);
         let text = if note.is_empty() { described } else { format!("{described}; {note}") };
-        let policy = Some(stored);
-        Self {
-            domain: domain.to_string(),
-            policy,
-            source: Source::Cache,
-            is_unknown: false,
-            reason,
-            cause: reason,
-            text,
-        }
+        Self { policy: Some(stored), source: Source::Cache, ..Self::none(domain.to_string(), reason, text) }
     }
 
-    /// The policy has just been fetched; `note` says what was wrong with the record, if something was.
-    pub(super) fn fetched(domain: &PolicyDomain, stored: Arc<StoredPolicy>, note: &str, now: UnixTime) -> Self {
-        let described = describe(domain, &stored, now);
-        let text = match note {
-            "" => format!("{described}, fetched now"),
-            note => format!("{described}, fetched now because a refresh was due; {note}"),
-        };
-        Self { source: Source::Https, text, ..Self::kept(domain, stored, Reason::Fetched, "", now) }
+    /// The policy has just been fetched; `note` says so, and why.
+    pub(super) fn fetched(
+        domain: &PolicyDomain,
+        stored: Arc<StoredPolicy>,
+        reason: Reason,
+        note: &str,
+        now: UnixTime,
+    ) -> Self {
+        let text = format!("{}, {note}", describe(domain, &stored, now));
+        Self { policy: Some(stored), source: Source::Https, ..Self::none(domain.to_string(), reason, text) }
     }
 }
 

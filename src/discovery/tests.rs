@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::config::Settings;
-use crate::reason::ResultType;
+use crate::reason::{Reason, ResultType};
+use crate::sys::log::Level;
+use crate::time::UnixTime;
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -82,6 +84,7 @@ impl Scene {
             on_dns_error: self.on_dns_error,
             refreshes: self.refreshes,
             fair_time: FAIR_TIME,
+            tells: false,
         }
     }
 
@@ -101,29 +104,34 @@ impl Scene {
 }
 
 impl Scene {
-    /// While one asker is on its way, whoever asks with a valid policy in the cache is answered at once.
-    ///
-    /// Only one who does no refresh, for lack of time or by configuration, leaves that to them.
-    fn others_do_not_wait(&self, may_refresh: bool) {
+    /// While one asker is on its way, whoever has a valid policy in the cache is answered at once.
+    fn others_do_not_wait(&self) {
         let domain = PolicyDomain::parse(b"example.test").unwrap();
-        let row = self.cache.read(&domain, self.now(), Deadline::after(Duration::from_secs(5)), self);
-        if row.as_ref().and_then(|known| applicable(&known.row, self.now())).is_some() {
-            let row = row.unwrap().row;
-            assert!(row.check.is_current(self.now()) && (row.refresh_at > self.now() || !may_refresh), "{row:?}");
+        let deadline = Deadline::after(Duration::from_secs(60));
+        let row = self.cache.read(&domain, self.now(), deadline, self);
+        if row
+            .is_some_and(|known| known.row.policy.as_ref().is_some_and(|stored| stored.in_force(self.now()).is_some()))
+        {
+            let before = self.calls.lock().unwrap().len();
+            let answer = self.discovery().discover(&domain, Effort::Usual, deadline);
+            assert!(matches!(answer.reason, Reason::BeingChecked | Reason::Cached), "{answer:?}");
+            assert_eq!(answer.source, Source::Cache);
+            assert_eq!(self.calls.lock().unwrap().len(), before);
         }
     }
 }
 
 impl Network for Scene {
-    fn txt(&self, name: &str, deadline: Deadline) -> dns::Answer<Vec<u8>> {
+    fn txt(&self, name: &str, _: Deadline) -> dns::Answer<Vec<u8>> {
         assert_eq!(name, "_mta-sts.example.test");
         self.calls.lock().unwrap().push("txt");
-        self.others_do_not_wait(self.refreshes && deadline.remaining() >= FAIR_TIME);
+        self.others_do_not_wait();
         self.txt.lock().unwrap().clone()
     }
 
     fn policy_body(&self, _: &PolicyDomain, _: Deadline) -> Result<Vec<u8>, FetchError> {
         self.calls.lock().unwrap().push("get");
+        self.others_do_not_wait();
         match self.bodies.lock().unwrap().pop_front() {
             Some(Ok(body)) => Ok(body.into_bytes()),
             Some(Err(reason)) => Err(FetchError { reason, text: "policy host: as the test wants".to_owned() }),
@@ -185,9 +193,9 @@ fn a_policy_applies_in_the_second_of_its_max_age_and_not_in_the_next() {
 fn the_same_id_neither_prolongs_a_policy_nor_revives_an_expired_one() {
     let scene = Scene::new();
     scene.dns("a1").https("enforce", 100).ask();
-    let expires = scene.ask().policy.unwrap().expires_at();
+    let expires = scene.ask().policy.unwrap().expires_at;
     scene.https_fails(Reason::PolicyHostTimedOut);
-    assert_eq!(scene.after(90).ask().policy.unwrap().expires_at(), expires);
+    assert_eq!(scene.after(90).ask().policy.unwrap().expires_at, expires);
     scene.calls();
     scene.https("testing", 100);
     assert_eq!(scene.after(300).told(), ("testing", Source::Https, Reason::Fetched, "txt get".into()));
@@ -322,7 +330,7 @@ fn a_malformed_body_is_a_failed_fetch_that_names_the_line() {
     assert_eq!((answer.mode_str(), answer.reason), ("enforce", Reason::PolicyInvalid));
     assert!(answer.text.contains("line 2"), "{}", answer.text);
     let lines = scene.lines.lock().unwrap();
-    assert!(lines.iter().any(|(level, line)| *level == Level::Warning && line.contains("line 2")), "{lines:?}");
+    assert!(lines.iter().any(|(level, line)| *level == Level::Notice && line.contains("line 2")), "{lines:?}");
 }
 
 #[test]
@@ -338,8 +346,8 @@ fn a_failed_fetch_under_mode_none_is_nobodys_concern() {
 #[test]
 fn cache_only_asks_nobody_and_refresh_asks_everybody() {
     let scene = Scene::new();
-    let cache_only = Effort { cache_only: true, refresh: false };
-    let refresh = Effort { cache_only: false, refresh: true };
+    let cache_only = Effort::CacheOnly;
+    let refresh = Effort::Refresh;
     assert_eq!(scene.ask_with(cache_only).reason, Reason::NotCached);
     assert_eq!(scene.calls(), "");
     scene.dns("a1").https_fails(Reason::PolicyHostStatus).ask();

@@ -8,7 +8,10 @@
 //! The child must not use what belongs to its parent's side, such as a database connection: [`generation`] tells.
 
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::io;
+use std::mem::ManuallyDrop;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// The longest that the host's fork() waits for us.
@@ -129,6 +132,69 @@ extern "C" fn after_fork_in_child() {
     MEMORY_GATE.open_in_child();
     DISK_GATE.open_in_child();
     GENERATION.fetch_add(1, Ordering::SeqCst);
+    for place in &NOT_FOR_CHILDREN {
+        let descriptor = place.swap(NO_DESCRIPTOR, Ordering::SeqCst);
+        if descriptor != NO_DESCRIPTOR {
+            // SAFETY: the child's own copy of a descriptor whose owner, in this process, knows that it is gone.
+            unsafe { libc::close(descriptor) };
+        }
+    }
+}
+
+const NO_DESCRIPTOR: i32 = -1;
+/// Descriptors that a child closes. Beyond that many at once a child keeps them until it calls exec.
+static NOT_FOR_CHILDREN: [AtomicI32; 1024] = [const { AtomicI32::new(NO_DESCRIPTOR) }; 1024];
+
+/// An open file that a forked child does not share: its copy of the descriptor is closed before fork() returns there.
+#[derive(Debug)]
+pub struct ClosedInChild<F: AsRawFd> {
+    file: ManuallyDrop<F>,
+    place: Option<&'static AtomicI32>,
+    generation: u64,
+}
+
+impl<F: AsRawFd> ClosedInChild<F> {
+    /// Opens the file while no fork is under way.
+    pub fn open(open: impl FnOnce() -> io::Result<F>) -> io::Result<Self> {
+        watch();
+        let _inside = DISK_GATE.enter();
+        let file = ManuallyDrop::new(open()?);
+        let descriptor = file.as_raw_fd();
+        let takes = |place: &&AtomicI32| {
+            place.compare_exchange(NO_DESCRIPTOR, descriptor, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+        };
+        Ok(Self { file, place: NOT_FOR_CHILDREN.iter().find(takes), generation: generation() })
+    }
+
+    /// The file; none in a child of the process that opened it.
+    pub fn get(&self) -> Option<&F> {
+        (self.generation == generation()).then_some(&*self.file)
+    }
+}
+
+impl<F: AsRawFd> ClosedInChild<F> {
+    #[cfg(test)]
+    pub fn abandon(&mut self) {
+        self.close();
+    }
+
+    fn close(&mut self) {
+        let _inside = DISK_GATE.enter();
+        if let Some(place) = self.place {
+            place.store(NO_DESCRIPTOR, Ordering::SeqCst);
+        }
+        // SAFETY: this is reached once, at the end of the value's life.
+        unsafe { ManuallyDrop::drop(&mut self.file) };
+    }
+}
+
+impl<F: AsRawFd> Drop for ClosedInChild<F> {
+    fn drop(&mut self) {
+        // In a child it is closed already, and the number may be another file's by now.
+        if self.generation == generation() {
+            self.close();
+        }
+    }
 }
 
 /// A value behind a lock that no fork catches in a thread's hands.

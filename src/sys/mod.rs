@@ -1,10 +1,11 @@
 //! What the operating system must be asked for: the only `unsafe` code outside the C faces.
 //!
 //! Each file wraps one matter in a safe interface: the host's forks, its privileges and environment, the cache's
-//! files, the system log, values that are read without a lock, and the state of the calling thread.
+//! files and locks, the system log, values that are read without a lock, and the state of the calling thread.
 
 pub mod files;
 pub mod fork;
+pub mod lock;
 pub mod log;
 pub mod panic;
 pub mod privilege;

@@ -151,7 +151,7 @@ fn silence_of_dns_is_a_failure_within_the_deadline() {
     let (context, limit) = (stage.context(), Duration::from_secs(2));
     let rows = [
         ("record.test", nothing(Reason::DnsFailed, "_mta-sts.record.test")),
-        ("host.test", nothing(Reason::PolicyHostNotFound, "mta-sts.host.test")),
+        ("host.test", nothing(Reason::PolicyHostDnsFailed, "mta-sts.host.test")),
     ];
     play(&rows, |_, (domain, want)| {
         let (answer, mut faults) =
@@ -184,19 +184,19 @@ fn one_family_without_an_answer_does_not_cost_the_other() {
 fn a_policy_host_without_address_is_told_as_such() {
     let stage = Stage::new();
     let rows = [
-        ("nxdomain", Answer::NxDomain { negative_ttl: Some(60) }, "has no address"),
-        ("nodata", Answer::NoData { negative_ttl: Some(60) }, "has no address"),
-        ("servfail", Answer::ServFail, "its address is not known"),
-        ("refused", Answer::Refused, "its address is not known"),
-        ("loop", cname("mta-sts.loop.test"), "address"),
+        ("nxdomain", Answer::NxDomain { negative_ttl: Some(60) }, Reason::PolicyHostNotFound, "has no address"),
+        ("nodata", Answer::NoData { negative_ttl: Some(60) }, Reason::PolicyHostNotFound, "has no address"),
+        ("servfail", Answer::ServFail, Reason::PolicyHostDnsFailed, "its address is not known"),
+        ("refused", Answer::Refused, Reason::PolicyHostDnsFailed, "its address is not known"),
+        ("loop", cname("mta-sts.loop.test"), Reason::PolicyHostNotFound, "address"),
     ];
     let context = stage.context();
-    play(&rows, |_, (scene, record, text)| {
+    play(&rows, |_, (scene, record, reason, text)| {
         let domain = format!("{scene}.test");
         stage.publish(&domain);
         stage.world.dns(&format!("mta-sts.{domain}"), record.clone());
         let answer = ask(&context, &domain);
-        let mut faults = nothing(Reason::PolicyHostNotFound, text).faults(scene, &answer);
+        let mut faults = nothing(*reason, text).faults(scene, &answer);
         if !answer.text.contains(&format!("policy host mta-sts.{domain}")) {
             faults.push(format!("{scene}: `{}` does not name the host", answer.text));
         }

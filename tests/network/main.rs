@@ -6,6 +6,7 @@
 
 mod addresses;
 mod certificates;
+mod crowd;
 mod dns;
 mod https;
 mod nameservers;

@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
 
 /// `mtasts lookup --json DOMAINS` with the settings of a stage.
-fn lookup(stage: &Stage, domains: &[&str]) -> Command {
+pub fn lookup(stage: &Stage, domains: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mtasts"));
     command
         .args(["lookup", "--json", "--cache"])

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 pub const DAY: u64 = 86_400;
-pub const REFRESH: Effort = Effort { cache_only: false, refresh: true };
-pub const CACHE_ONLY: Effort = Effort { cache_only: true, refresh: false };
+pub const REFRESH: Effort = Effort::Refresh;
+pub const CACHE_ONLY: Effort = Effort::CacheOnly;
 
 /// A world and an empty directory for a cache.
 pub struct Stage {

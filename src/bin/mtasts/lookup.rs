@@ -28,7 +28,11 @@ pub fn run(settings: &SettingsArguments, request: &LookupArguments) -> Result<u8
 }
 
 fn look_up(context: &Context, domain: &[u8], request: &LookupArguments) -> Result<u8, Stop> {
-    let effort = Effort { cache_only: request.cache_only, refresh: request.refresh };
+    let effort = match (request.cache_only, request.refresh) {
+        (true, _) => Effort::CacheOnly,
+        (_, true) => Effort::Refresh,
+        _ => Effort::Usual,
+    };
     let answer = context.query(domain, effort, None);
     // What is no domain is shown as it was asked for.
     let shown = if answer.domain.is_empty() {

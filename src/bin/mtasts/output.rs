@@ -19,7 +19,7 @@ pub fn json(domain: &str, answer: &Answer) -> String {
         "id": fetched.map(|stored| &*stored.id),
         "source": answer.source.as_str(),
         "fetched_at": fetched.map(|stored| stored.fetched_at.0),
-        "expires_at": fetched.map(|stored| stored.expires_at().0),
+        "expires_at": fetched.map(|stored| stored.expires_at.0),
         "reason": answer.reason.as_str(),
         "reason_text": answer.text,
         "lints": lints,
@@ -43,7 +43,7 @@ pub fn human(title: &str, answer: &Answer) -> String {
         if answer.source != Source::Caller {
             line("id", &stored.id);
             line("fetched", &stored.fetched_at.to_utc_string());
-            line("expires", &stored.expires_at().to_utc_string());
+            line("expires", &stored.expires_at.to_utc_string());
         }
         for lint in stored.policy.lints() {
             line("lint", lint);

@@ -26,6 +26,7 @@ const TABLES: &str = "
     CREATE INDEX domain_without_policy ON domain (checked_until) WHERE body IS NULL;
     CREATE INDEX domain_with_policy ON domain (expires_at) WHERE body IS NOT NULL;
     CREATE INDEX domain_not_enforced ON domain (expires_at) WHERE body IS NOT NULL AND mode < 2;
+    CREATE INDEX domain_to_refresh ON domain (refresh_at) WHERE body IS NOT NULL;
     CREATE TABLE size (row_count INTEGER NOT NULL);
     INSERT INTO size VALUES (0);
     CREATE TRIGGER domain_added AFTER INSERT ON domain BEGIN UPDATE size SET row_count = row_count + 1; END;
