@@ -93,6 +93,13 @@ impl Asker {
     }
 }
 
+impl Drop for Asker {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// What all threads of all processes are told about `domain` when they ask at the same moment.
 fn crowd(stage: &Stage, more: &str, domain: &str) -> Vec<(String, String, u64)> {
     let mut askers: Vec<Asker> = (0..PROCESSES).map(|_| Asker::start(stage, more)).collect();
@@ -196,10 +203,6 @@ fn an_asker_that_hangs_costs_the_others_no_policy() {
     }
     let answer = stage.context().query(b"dark.test", Effort::Usual, Some(Duration::from_secs(1)));
     assert_eq!((answer.is_unknown, answer.reason), (true, Reason::WaitedInVain), "{answer:?}");
-    for Asker(mut child, _) in [hung, dark] {
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
 }
 
 #[cfg(feature = "cli")]
