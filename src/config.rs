@@ -4,7 +4,11 @@
 //! fault. Whether a fault stops the caller is the caller's decision; an unknown key is a fault, since a misspelt key
 //! is a wish that nobody keeps.
 
+mod damage;
+mod domain;
 mod value;
+
+pub use domain::{Override, Overrides, Rule};
 
 use crate::sys::privilege;
 use std::fmt;
@@ -13,6 +17,7 @@ use std::io::{ErrorKind, Read};
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use toml::de::DeTable;
 use value::Value;
@@ -62,8 +67,12 @@ pub struct Settings {
     pub allow_private_addresses: bool,
     /// `refresh`: a cached policy is fetched anew about daily, whatever DNS says.
     pub refresh: bool,
+    /// `observe`: enforce is applied as testing, each would-be refusal is logged.
+    pub observe: bool,
     /// `syslog`: the Exim face writes warnings to the system log.
     pub syslog: bool,
+    /// `[domain."example.com"]`: exceptions and pinned policies.
+    pub domains: Arc<Overrides>,
 }
 
 impl Default for Settings {
@@ -83,7 +92,9 @@ impl Default for Settings {
             dane_wins: false,
             allow_private_addresses: false,
             refresh: true,
+            observe: false,
             syslog: true,
+            domains: Arc::default(),
         }
     }
 }
@@ -134,15 +145,21 @@ impl Settings {
     pub fn parse(text: &str, path: &Path) -> (Self, Vec<ConfigError>) {
         let mut settings = Self::default();
         let mut faults = Vec::new();
+        let lines = Lines::of(text);
         let mut add_fault = |at: Option<usize>, problem: String| {
-            let line = at.map(|at| line_of(text, at));
+            let line = at.map(|at| lines.number(at));
             faults.push(ConfigError { path: Some(path.to_owned()), line, problem });
         };
         let (table, errors) = DeTable::parse_recoverable(text);
-        for error in errors {
+        for error in &errors {
             add_fault(error.span().map(|span| span.start), format!("not TOML: {}", error.message()));
         }
-        for (key, value) in table.get_ref() {
+        let (domains, domain_faults) = domain::read_file(table.get_ref(), &errors, &lines);
+        settings.domains = Arc::new(domains);
+        for fault in domain_faults {
+            add_fault(Some(fault.at), fault.problem);
+        }
+        for (key, value) in table.get_ref().iter().filter(|(key, _)| key.get_ref() != "domain") {
             if let Err(problem) = settings.apply(key.get_ref(), &Value::from_toml(value.get_ref())) {
                 add_fault(Some(key.span().start), problem);
             }
@@ -151,13 +168,25 @@ impl Settings {
         (settings, faults)
     }
 
-    /// Sets one key from text: a number in decimal, `true` or `false`, a list with commas or blanks between.
+    /// Sets one key from text: a number in decimal, `true` or `false`, a list with commas or blanks between. The key
+    /// `domain."example.com"` takes a TOML inline table in place of what it had, or an empty text for none.
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
-        self.apply(key, &Value::Typed(value.trim().to_owned())).map_err(|problem| ConfigError {
-            path: None,
-            line: None,
-            problem,
-        })
+        let value = value.trim();
+        let outcome = match domain::name_in_key(key) {
+            Some(name) => self.set_domain(name, value),
+            None => self.apply(key, &Value::Typed(value.to_owned())),
+        };
+        outcome.map_err(|problem| ConfigError { path: None, line: None, problem })
+    }
+
+    fn set_domain(&mut self, name: &str, value: &str) -> Result<(), String> {
+        let (domain, decision) = domain::read_text(name, value)?;
+        let domains = Arc::make_mut(&mut self.domains);
+        match decision {
+            Some(decision) => domains.insert(domain, decision),
+            None => domains.remove(&domain),
+        };
+        Ok(())
     }
 
     fn apply(&mut self, key: &str, value: &Value) -> Result<(), String> {
@@ -180,14 +209,21 @@ impl Settings {
             "dane_wins" => value.boolean().map(|choice| self.dane_wins = choice),
             "allow_private_addresses" => value.boolean().map(|choice| self.allow_private_addresses = choice),
             "refresh" => value.boolean().map(|choice| self.refresh = choice),
+            "observe" => value.boolean().map(|choice| self.observe = choice),
             "syslog" => value.boolean().map(|choice| self.syslog = choice),
-            _ => return Err(format!("key `{}` is not known, want one of {}", key.escape_default(), KEYS.join(", "))),
+            _ => {
+                let known = KEYS.join(", ");
+                return Err(format!(
+                    "key `{}` is not known, want one of {known}, domain.\"NAME\"",
+                    key.escape_default()
+                ));
+            }
         };
         outcome.map_err(|wanted| format!("key `{key}`: {value}, want {wanted}"))
     }
 }
 
-/// Every key, in the order of the manual.
+/// Every key with a plain value, in the order of the manual. Beside them there are the tables `domain."NAME"`.
 pub const KEYS: &[&str] = &[
     "cache",
     "cache_entries",
@@ -203,6 +239,7 @@ pub const KEYS: &[&str] = &[
     "dane_wins",
     "allow_private_addresses",
     "refresh",
+    "observe",
     "syslog",
 ];
 
@@ -240,9 +277,19 @@ fn read_file(path: &Path) -> Result<String, ReadFault> {
     Ok(text)
 }
 
-fn line_of(text: &str, at: usize) -> usize {
-    let before = text.as_bytes().get(..at).unwrap_or(text.as_bytes());
-    before.iter().filter(|&&byte| byte == b'\n').count().saturating_add(1)
+/// Where the lines of a text begin.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &str) -> Self {
+        let behind_line_ends = text.match_indices('\n').map(|(at, _)| at.saturating_add(1));
+        Self(std::iter::once(0).chain(behind_line_ends).collect())
+    }
+
+    /// The line of a place in the text, counted from 1.
+    fn number(&self, at: usize) -> usize {
+        self.0.partition_point(|&beginning| beginning <= at)
+    }
 }
 
 #[cfg(test)]
@@ -271,6 +318,7 @@ mod tests {
             dane_wins = true
             allow_private_addresses = true
             refresh = false
+            observe = true
             syslog = false
         "#;
         let (from_file, faults) = parse(text);

@@ -190,6 +190,7 @@ fn wrong_usage_and_a_broken_configuration_are_exit_status_2_and_name_the_fault()
         (&["lookup", "--https-port", "x", "a.test"], "https_port"),
         (&["lookup", "--nameserver", "resolver.test", "a.test"], "nameservers"),
         (&["lookup", "--set", "dane_wins", "a.test"], "KEY=VALUE"),
+        (&["lookup", "--set", "domain.a.test={ mode = 'none' }", "a.test"], "`domain.\"a.test\".until` is missing"),
         (&["parse", "/nonexistent/policy"], "/nonexistent/policy"),
     ] {
         let output = run(arguments);
