@@ -27,6 +27,7 @@ fn a_certificate_must_be_trusted_in_date_and_for_the_policy_host() {
                 Certificate::ClientOnlyEku => nothing(NotTrusted, "its certificate is not acceptable"),
                 Certificate::WrongName
                 | Certificate::CnOnly
+                | Certificate::NoDnsId
                 | Certificate::TwoLevelWildcard
                 | Certificate::PartialWildcard => nothing(HostMismatch, "its certificate is for another name"),
             };

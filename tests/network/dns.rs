@@ -4,7 +4,7 @@ use crate::stage::*;
 use mtasts::config::{OnTrouble, Settings};
 use mtasts::context::Context;
 use mtasts::discovery::Effort;
-use mtasts::reason::Reason;
+use mtasts::reason::{Reason, ResultType};
 use mtasts::syntax::Mode;
 use mtasts_world::{Answer, Record, RecordType};
 use std::time::Duration;
@@ -200,6 +200,9 @@ fn a_policy_host_without_address_is_told_as_such() {
         if !answer.text.contains(&format!("policy host mta-sts.{domain}")) {
             faults.push(format!("{scene}: `{}` does not name the host", answer.text));
         }
+        if answer.result_type() != ResultType::StsPolicyFetchError {
+            faults.push(format!("{scene}: reported as {:?}", answer.result_type()));
+        }
         faults
     });
     assert_eq!(stage.world.https_connections(), 0);
@@ -236,6 +239,21 @@ fn a_fetch_asks_for_the_record_and_both_families_once() {
 }
 
 #[test]
+fn a_cached_policy_of_the_parent_is_not_the_childs() {
+    let stage = Stage::new();
+    stage.publish("good.test");
+    let context = stage.context();
+    POLICY.check("parent", &ask(&context, "good.test"));
+    for child in ["mail.good.test", "a.b.good.test", "_mta-sts.good.test", "mta-sts.good.test"] {
+        let answer = ask(&context, child);
+        assert!(answer.policy.is_none(), "{child}: {}", answer.text);
+        let answer = context.query(child.as_bytes(), CACHE_ONLY, None);
+        assert!(answer.policy.is_none(), "{child} by the cache: {}", answer.text);
+    }
+    kept(Reason::Cached, "").check("parent, afterwards", &ask(&context, "good.test"));
+}
+
+#[test]
 fn what_is_no_domain_asks_nothing() {
     let stage = Stage::new();
     let context = stage.context();
@@ -253,7 +271,7 @@ fn what_is_no_domain_asks_nothing() {
         let shown = text.escape_ascii().to_string();
         nothing(*reason, "no policy").check(&shown, &context.query(text, Effort::default(), None));
     }
-    assert!(stage.world.dns_log().is_empty());
+    assert_eq!((stage.world.dns_log(), stage.world.https_connections()), (Vec::new(), 0));
 }
 
 #[test]

@@ -74,6 +74,14 @@ fn play_responses(rows: Vec<(&str, Response, Want)>, limit: Duration) {
         if want.mode == Mode::None && !answer.text.contains(&format!("policy host mta-sts.{domain}")) {
             faults.push(format!("{scene}: `{}` does not name the policy host", answer.text));
         }
+        let reported = match want.reason {
+            Reason::Fetched => ResultType::None,
+            Reason::PolicyInvalid | Reason::PolicyTooLarge => ResultType::StsPolicyInvalid,
+            _ => ResultType::StsPolicyFetchError,
+        };
+        if answer.result_type() != reported {
+            faults.push(format!("{scene}: reported as {:?}, want {reported:?}", answer.result_type()));
+        }
         let requests = stage.requests(&domain).len();
         if requests != usize::from(!matches!(response, Response::NoHandshake)) {
             faults.push(format!("{scene}: {requests} requests"));
@@ -435,4 +443,5 @@ fn a_request_says_what_is_needed_and_nothing_of_us() {
         assert!(unwanted.is_empty(), "{unwanted:?}");
     }
     assert_eq!(stage.world.https_connections(), 2, "a connection for each fetch");
+    assert_eq!(Settings::default().https_port, 443);
 }

@@ -5,6 +5,7 @@ use mtasts::config::Settings;
 use mtasts::context::Context;
 use mtasts::discovery::Effort;
 use mtasts::reason::Reason;
+use mtasts::syntax::Mode;
 use rusqlite::Connection;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -135,7 +136,27 @@ fn a_truncated_database_is_no_policy_and_no_crash() {
     for length in [0, 1, 50, 100, 512, 4096, whole.len() / 2, whole.len() - 1] {
         fs::write(stage.cache(), &whole[..length]).unwrap();
         let answer = ask(&stage.context(), "good.test");
-        assert_eq!(answer.mode(), mtasts::syntax::Mode::Enforce, "{length} bytes: {}", answer.text);
+        assert_eq!(answer.mode(), Mode::Enforce, "{length} bytes: {}", answer.text);
+    }
+}
+
+#[test]
+fn a_bit_that_flips_anywhere_in_the_database_is_no_crash_and_no_lost_policy() {
+    let stage = Stage::new();
+    stage.publish("good.test");
+    POLICY.check("before", &ask(&stage.context(), "good.test"));
+    let whole = fs::read(stage.cache()).unwrap();
+    // Pages are mostly empty: of equal neighbours one is enough.
+    let places: Vec<usize> = (0..whole.len()).filter(|&at| at == 0 || whole[at] != whole[at - 1]).collect();
+    let step = places.len() / 150 + 1;
+    for (number, at) in places.into_iter().step_by(step).enumerate() {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 1 << (number % 8);
+        fs::write(stage.cache(), damaged).unwrap();
+        let context = stage.context();
+        let answer = ask(&context, "good.test");
+        assert_eq!(answer.mode(), Mode::Enforce, "byte {at}: {}", answer.text);
+        POLICY.check(&format!("byte {at}, refreshed"), &context.query(b"good.test", REFRESH, None));
     }
 }
 
