@@ -20,6 +20,7 @@ fn set_id(stage: &Stage, domain: &str, id: &str) {
     stage.world.txt(&format!("_mta-sts.{domain}"), &format!("v=STSv1; id={id};"));
 }
 
+// Conformance: S3.2-14.
 #[test]
 fn a_second_context_answers_from_the_same_file_with_the_network_off() {
     let stage = Stage::new();
@@ -38,6 +39,7 @@ fn a_second_context_answers_from_the_same_file_with_the_network_off() {
     assert!(stage.world.dns_log().is_empty());
 }
 
+// Conformance: S3.3-12, S5.1-3, S5.1-7, S8.3-1.
 #[test]
 fn a_cached_policy_outlives_trouble_of_every_kind() {
     use Reason::*;
@@ -151,6 +153,7 @@ fn a_cached_policy_outlives_trouble_of_every_kind() {
     });
 }
 
+// Conformance: S3.3-14, S6-2.
 #[test]
 fn a_failing_refresh_is_told_to_the_administrator_unless_the_mode_is_none() {
     for (mode, is_told) in [("enforce", true), ("testing", true), ("none", false)] {
@@ -169,6 +172,7 @@ fn a_failing_refresh_is_told_to_the_administrator_unless_the_mode_is_none() {
     }
 }
 
+// Conformance: S3.1-7, S5.1-5, S10.3-1.
 #[test]
 fn a_fetched_policy_replaces_the_cached_one() {
     let rows = [("none", Mode::None), ("testing", Mode::Testing), ("enforce", Mode::Enforce)];
@@ -187,6 +191,7 @@ fn a_fetched_policy_replaces_the_cached_one() {
     }
 }
 
+// Conformance: S3.1-7.
 #[test]
 fn an_id_that_differs_in_case_is_a_new_one() {
     let (stage, clock) = (Stage::new(), SetClock::new());
@@ -198,6 +203,7 @@ fn an_id_that_differs_in_case_is_a_new_one() {
     assert_eq!((answer.reason, id_of(&answer)), (Reason::Fetched, "A"));
 }
 
+// Conformance: S3.2-12, S5.1-1.
 #[test]
 fn a_policy_ends_with_its_max_age_and_not_before() {
     let (stage, clock) = (Stage::new(), SetClock::new());
@@ -227,6 +233,7 @@ fn a_max_age_of_0_holds_for_the_message_that_fetched_it() {
     assert_eq!(stage.requests("brief.test").len(), 2);
 }
 
+// Conformance: S3.3-13, S10.2-1.
 #[test]
 fn a_refresh_comes_daily_whatever_dns_says_and_begins_a_new_life() {
     let (stage, clock) = (Stage::new(), SetClock::new());
@@ -240,6 +247,7 @@ fn a_refresh_comes_daily_whatever_dns_says_and_begins_a_new_life() {
     assert_eq!(answer.policy.unwrap().fetched_at, mtasts::time::Clock::now(&clock));
 }
 
+// Conformance: S5.1-8.
 #[test]
 fn a_policy_that_changes_between_record_and_fetch_is_fetched_again_when_its_id_shows() {
     let (stage, clock) = (Stage::new(), SetClock::new());
@@ -258,6 +266,7 @@ fn a_policy_that_changes_between_record_and_fetch_is_fetched_again_when_its_id_s
     assert_eq!(stage.requests("good.test").len(), 3);
 }
 
+// Conformance: S8.3-1.
 #[test]
 fn a_policy_of_mode_none_is_kept_until_its_own_max_age_ends_and_gone_afterwards() {
     let (stage, clock) = (Stage::new(), SetClock::new());
@@ -285,6 +294,7 @@ fn a_policy_of_mode_none_is_kept_until_its_own_max_age_ends_and_gone_afterwards(
     nothing(Reason::NotCached, "").check("long afterwards", &answer);
 }
 
+// Conformance: S3.3-7.
 #[test]
 fn what_http_says_of_caching_changes_nothing_of_the_life_of_a_policy() {
     let rows: &[&[&str]] = &[
@@ -309,6 +319,7 @@ fn what_http_says_of_caching_changes_nothing_of_the_life_of_a_policy() {
     }
 }
 
+// Conformance: S3.3-8.
 #[test]
 fn a_failed_fetch_is_not_repeated_for_five_minutes_except_for_a_new_id() {
     let (stage, clock) = (Stage::new(), SetClock::new());

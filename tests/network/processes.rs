@@ -70,6 +70,7 @@ fn processes_that_ask_at_once_share_one_cache() {
     }
 }
 
+// Conformance: S10-5.
 #[test]
 fn a_process_that_is_killed_takes_no_policy_along_and_leaves_a_cache_that_works() {
     let stage = Stage::new();
@@ -138,6 +139,7 @@ fn a_cache_that_may_only_be_read_still_answers() {
     assert_eq!(names(), before, "nothing was created");
 }
 
+// Conformance: S3.3-17.
 #[test]
 fn proxies_of_the_environment_are_ignored() {
     let stage = Stage::new();

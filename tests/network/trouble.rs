@@ -16,6 +16,7 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
+// Conformance: S10-8.
 #[test]
 fn an_unusable_cache_costs_a_log_line_and_no_answer() {
     type Prepare = fn(&Path) -> PathBuf;
@@ -140,6 +141,7 @@ fn a_truncated_database_is_no_policy_and_no_crash() {
     }
 }
 
+// Conformance: S10-5.
 #[test]
 fn a_bit_that_flips_anywhere_in_the_database_is_no_crash_and_no_lost_policy() {
     let stage = Stage::new();
@@ -205,6 +207,7 @@ fn a_locked_database_delays_within_the_deadline_and_its_policy_applies() {
     kept(Reason::Cached, "").check("known, in half a second and without network", &answer);
 }
 
+// Conformance: S10-6.
 #[test]
 fn a_cache_of_no_rows_and_no_memory_still_answers() {
     let stage = Stage::new();
