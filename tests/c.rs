@@ -115,6 +115,7 @@ fn every_function_of_the_header_is_called_with_arguments_that_it_cannot_use() {
     assert!(forgotten.is_empty(), "{forgotten:?}");
 }
 
+// Conformance: S3.4-5.
 #[test]
 fn a_text_that_is_no_domain_has_no_policy_and_dns_is_not_asked() {
     let host = Host::new();
@@ -122,6 +123,7 @@ fn a_text_that_is_no_domain_has_no_policy_and_dns_is_not_asked() {
     assert_eq!((host.world.dns_log(), host.world.https_connections()), (Vec::new(), 0));
 }
 
+// Conformance: S5.1-6.
 #[test]
 fn policies_and_decisions_outlive_the_context_that_made_them() {
     let host = Host::new();
@@ -134,6 +136,7 @@ fn a_domain_without_a_usable_policy_gets_an_answer_with_the_reason() {
     Host::new().passes(&[], LIFE, "no-policy-is-an-answer", &[]);
 }
 
+// Conformance: S5.1-6.
 #[test]
 fn cache_only_asks_nobody() {
     let host = Host::new();
@@ -151,6 +154,7 @@ fn what_is_odd_in_a_policy_is_told_as_lints() {
     Host::new().passes(&[], LIFE, "what-is-odd-is-told", &[]);
 }
 
+// Conformance: S4.2-3, S5-5, S6-3, D-2, D-3.
 #[test]
 fn decisions_follow_policy_dane_and_tls() {
     Host::new().passes(&[], LIFE, "decisions-follow-the-policy", &[]);
@@ -176,6 +180,7 @@ fn a_log_function_may_use_the_context_that_calls_it() {
     Host::new().passes(&[], LIFE, "a-log-function-may-ask-again", &[]);
 }
 
+// Conformance: D-7.
 #[test]
 fn a_setting_acts_on_later_calls_and_a_wrong_one_changes_nothing() {
     Host::new().passes(&[], LIFE, "a-setting-acts-on-later-calls", &[]);

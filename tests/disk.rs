@@ -29,6 +29,7 @@ fn mtasts(world: &World, cache: &Path) -> Vec<String> {
     ]
 }
 
+// Conformance: S10-8.
 #[test]
 fn a_full_or_read_only_disk_gives_the_cached_policy_and_takes_no_answer_away() {
     if !can_run() {

@@ -130,6 +130,7 @@ fn body(row: &Value) -> Vec<u8> {
     parts.iter().map(part).collect::<String>().into_bytes()
 }
 
+// Conformance: S3.1-3, S3.1-4, S3.1-5, S3.1-6, S3.1-7, S3.1-8, S3.1-9, S3.1-10, S3.1-11.
 #[test]
 fn records_are_chosen_as_the_vectors_say() {
     for row in section("records") {
@@ -152,6 +153,7 @@ fn records_are_chosen_as_the_vectors_say() {
     }
 }
 
+// Conformance: S3.2-3, S3.2-4, S3.2-5, S3.2-6, S3.2-7, S3.2-8, S3.2-9, S3.2-10, S3.2-11, S3.2-13, S3.2-14.
 #[test]
 fn policies_are_read_as_the_vectors_say() {
     for row in section("policies") {
@@ -188,6 +190,7 @@ fn policies_are_read_as_the_vectors_say() {
     }
 }
 
+// Conformance: S4.1-2, S4.1-3.
 #[test]
 fn mx_hosts_match_as_the_vectors_say() {
     for row in section("mx_match") {
@@ -211,6 +214,7 @@ fn mx_hosts_match_as_the_vectors_say() {
     }
 }
 
+// Conformance: S4-1, S4.2-1, S4.2-2, S5-1, S5-2, S5-3, S6-3.
 #[test]
 fn deliveries_are_decided_as_the_vectors_say() {
     for row in section("decisions") {
@@ -221,6 +225,7 @@ fn deliveries_are_decided_as_the_vectors_say() {
     }
 }
 
+// Conformance: D-1, D-2, D-4, D-5, D-6.
 #[test]
 fn deliveries_under_dane_are_decided_as_the_vectors_say() {
     for row in section("dane_decisions") {

@@ -136,6 +136,7 @@ fn a_row_survives_a_restart_unchanged() {
     assert!(place.lines.lock().unwrap().is_empty());
 }
 
+// Conformance: S10-7.
 #[test]
 fn a_check_leaves_the_policy_that_another_process_has_stored_meanwhile() {
     let place = Place::new();
@@ -228,6 +229,7 @@ fn the_policy_that_was_fetched_later_wins_in_memory_and_in_the_file() {
     assert_eq!(place.process().id("a.example").as_deref(), Some("a2"));
 }
 
+// Conformance: S10-4.
 #[test]
 fn a_policy_from_the_future_was_fetched_under_a_wrong_clock_and_gives_way() {
     let place = Place::new();
@@ -240,6 +242,7 @@ fn a_policy_from_the_future_was_fetched_under_a_wrong_clock_and_gives_way() {
     assert_eq!(mine.id("a.example").as_deref(), Some("right"));
 }
 
+// Conformance: S10-6.
 #[test]
 fn made_up_domains_push_out_each_other_and_never_an_enforced_policy() {
     let place = Place::new();
@@ -262,6 +265,7 @@ fn made_up_domains_push_out_each_other_and_never_an_enforced_policy() {
     assert!(kept, "the new ones had to give way");
 }
 
+// Conformance: S10-5.
 #[test]
 fn garbage_is_moved_aside_and_the_files_of_others_are_left_alone() {
     let place = Place::new();

@@ -152,6 +152,7 @@ impl Sink for Scene {
     }
 }
 
+// Conformance: S5.1-2.
 #[test]
 fn a_policy_is_fetched_once_confirmed_by_dns_and_answers_between_without_a_call() {
     let scene = Scene::new();
@@ -162,6 +163,7 @@ fn a_policy_is_fetched_once_confirmed_by_dns_and_answers_between_without_a_call(
     assert_eq!(scene.after(59).told(), ("enforce", Source::Cache, Reason::Cached, String::new()));
 }
 
+// Conformance: S5.1-3.
 #[test]
 fn a_missing_broken_or_unreachable_record_leaves_the_cached_policy_in_force() {
     for (answer, reason, pause) in
@@ -177,6 +179,7 @@ fn a_missing_broken_or_unreachable_record_leaves_the_cached_policy_in_force() {
     }
 }
 
+// Conformance: S5.1-1.
 #[test]
 fn a_policy_applies_in_the_second_of_its_max_age_and_not_in_the_next() {
     let scene = Scene::new();
@@ -189,6 +192,7 @@ fn a_policy_applies_in_the_second_of_its_max_age_and_not_in_the_next() {
     assert_eq!(scene.after(1).told(), ("none", Source::None, Reason::NoRecord, "txt".into()));
 }
 
+// Conformance: S5.1-9.
 #[test]
 fn the_same_id_neither_prolongs_a_policy_nor_revives_an_expired_one() {
     let scene = Scene::new();
@@ -201,6 +205,7 @@ fn the_same_id_neither_prolongs_a_policy_nor_revives_an_expired_one() {
     assert_eq!(scene.after(300).told(), ("testing", Source::Https, Reason::Fetched, "txt get".into()));
 }
 
+// Conformance: S5-3, S5.1-5.
 #[test]
 fn a_new_id_brings_the_new_policy_to_this_very_message_also_one_of_mode_none() {
     let scene = Scene::new();
@@ -211,6 +216,7 @@ fn a_new_id_brings_the_new_policy_to_this_very_message_also_one_of_mode_none() {
     assert!(scene.ask().policy.is_some(), "mode none is a policy");
 }
 
+// Conformance: S3.3-8, S5.1-7.
 #[test]
 fn a_failing_fetch_of_a_new_id_keeps_the_old_policy_and_backs_off_for_that_id_only() {
     let scene = Scene::new();
@@ -264,6 +270,7 @@ fn without_a_cached_policy_a_failed_fetch_is_repeated_after_five_minutes() {
     assert_eq!(scene.after(1).told(), ("enforce", Source::Https, Reason::Fetched, "txt get".into()));
 }
 
+// Conformance: S10-7.
 #[test]
 fn no_record_is_remembered_for_one_to_five_minutes_whatever_the_soa_says() {
     for (ttl, seconds) in [(Some(0), 60), (None, 60), (Some(200), 200), (Some(604_800), 300)] {
@@ -275,6 +282,7 @@ fn no_record_is_remembered_for_one_to_five_minutes_whatever_the_soa_says() {
     }
 }
 
+// Conformance: S3.1-12.
 #[test]
 fn dns_trouble_with_nothing_cached_is_never_remembered_and_says_what_the_administrator_wants() {
     let mut scene = Scene::new();
@@ -285,6 +293,7 @@ fn dns_trouble_with_nothing_cached_is_never_remembered_and_says_what_the_adminis
     assert_eq!(scene.told(), ("unknown", Source::None, Reason::DnsFailed, "txt".into()));
 }
 
+// Conformance: S3.3-13.
 #[test]
 fn an_attacker_who_drops_the_record_does_not_age_a_policy_out() {
     let scene = Scene::new();
@@ -321,6 +330,7 @@ fn max_age_zero_applies_to_the_message_that_fetched_it() {
     assert_eq!(scene.after(1).told(), ("enforce", Source::Https, Reason::Fetched, "txt get".into()));
 }
 
+// Conformance: S5.1-7.
 #[test]
 fn a_malformed_body_is_a_failed_fetch_that_names_the_line() {
     let scene = Scene::new();
@@ -333,6 +343,7 @@ fn a_malformed_body_is_a_failed_fetch_that_names_the_line() {
     assert!(lines.iter().any(|(level, line)| *level == Level::Notice && line.contains("line 2")), "{lines:?}");
 }
 
+// Conformance: S6-2.
 #[test]
 fn a_failed_fetch_under_mode_none_is_nobodys_concern() {
     let scene = Scene::new();
@@ -343,6 +354,7 @@ fn a_failed_fetch_under_mode_none_is_nobodys_concern() {
     assert!(scene.lines.lock().unwrap().is_empty());
 }
 
+// Conformance: S5.1-2.
 #[test]
 fn cache_only_asks_nobody_and_refresh_asks_everybody() {
     let scene = Scene::new();
@@ -360,6 +372,7 @@ fn cache_only_asks_nobody_and_refresh_asks_everybody() {
     assert_eq!(scene.calls(), "");
 }
 
+// Conformance: S10-4.
 #[test]
 fn a_clock_that_is_set_back_keeps_the_policy_and_trusts_no_check() {
     let scene = Scene::new();
@@ -389,6 +402,7 @@ fn a_caller_with_little_time_leaves_the_refresh_to_others() {
     assert_eq!((hasty().mode_str(), scene.calls()), ("enforce", "txt get".to_owned()), "if nobody else has");
 }
 
+// Conformance: S10.2-1.
 #[test]
 fn callers_with_little_time_alone_still_refresh_a_short_policy_before_it_ends() {
     let scene = Scene::new();
@@ -404,6 +418,7 @@ fn callers_with_little_time_alone_still_refresh_a_short_policy_before_it_ends() 
 }
 
 /// The rows of the vectors: one lookup with a cache state, a TXT result and an HTTPS result.
+// Conformance: S3.3-11, S6-2.
 #[test]
 fn every_flow_vector_holds() {
     let text = include_str!("../../tests/vectors/vectors.json");

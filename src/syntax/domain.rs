@@ -210,6 +210,7 @@ mod tests {
         assert_eq!(PolicyDomain::parse(input).unwrap_err(), want, "{:?}", String::from_utf8_lossy(input));
     }
 
+    // Conformance: S3.4-4.
     #[test]
     fn spellings_of_one_name_are_one_key() {
         for spelling in ["müller.example", "MÜLLER.example.", "xn--mller-kva.example", "XN--MLLER-KVA.EXAMPLE."] {
@@ -220,6 +221,7 @@ mod tests {
         good("a--b.example", "a--b.example");
     }
 
+    // Conformance: S3.4-5.
     #[test]
     fn names_that_could_be_injected_into_a_url_or_a_query_are_refused() {
         for input in ["a b", "a/b", "a@b", "a%b", "a:b", "a\0b", "a?b", "a#b", "a\\b", "a\nb", "a_b.example", "*.a.b"] {
@@ -235,6 +237,7 @@ mod tests {
         bad([0xff, 0xfe, b'.', b'a'], DomainError::NoALabel);
     }
 
+    // Conformance: S3.4-2.
     #[test]
     fn addresses_have_no_policy_domain() {
         for input in
@@ -246,6 +249,7 @@ mod tests {
         bad("example.123", DomainError::NumericTopLabel);
     }
 
+    // Conformance: S3.4-5.
     #[test]
     fn lengths_are_those_of_dns() {
         let label = "a".repeat(63);

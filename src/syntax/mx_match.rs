@@ -54,6 +54,7 @@ mod tests {
         MxPattern::parse(text.as_bytes()).unwrap()
     }
 
+    // Conformance: S4.1-2.
     #[test]
     fn a_star_stands_for_one_label_of_any_kind() {
         let host = |text: &str| MxHost::parse(text.as_bytes()).unwrap();
@@ -63,6 +64,7 @@ mod tests {
         assert!(pattern("*.com").matches(&host("example.com")));
     }
 
+    // Conformance: S3.2-8.
     #[test]
     fn malformed_patterns_are_refused() {
         for text in [

@@ -325,6 +325,7 @@ mod tests {
         assert!(Policy::parse(format!("\n{GOOD}").as_bytes()).is_err());
     }
 
+    // Conformance: S3.2-3.
     #[test]
     fn only_lf_and_crlf_end_a_line() {
         for stray in ["\u{b}", "\u{c}", "\r"] {
@@ -348,18 +349,21 @@ mod tests {
         assert!(Policy::parse(b"version: STSv1\nmx: *\nmode: testing\nmax_age: 1\n").is_err());
     }
 
+    // Conformance: S3.2-6.
     #[test]
     fn a_known_key_is_never_read_as_an_extension() {
         assert!(error("version: STSv1\nmode: Bogus\nmode: enforce\nmx: a.b\nmax_age: 1\n").starts_with("line 2"));
         assert!(error("version: STSv2\nversion: STSv1\nmode: none\nmax_age: 1\n").starts_with("line 1"));
     }
 
+    // Conformance: S3.2-13.
     #[test]
     fn thirteen_thousand_mx_lines_are_read() {
         let body = format!("version: STSv1\nmode: enforce\nmax_age: 1\n{}", "mx:a\n".repeat(13_000));
         assert_eq!(Policy::parse(body.as_bytes()).unwrap().mx().len(), 13_000);
     }
 
+    // Conformance: S3.2-13.
     #[test]
     fn every_prefix_and_every_changed_byte_is_parsed_without_a_panic() {
         for end in 0..GOOD.len() {

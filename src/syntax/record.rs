@@ -189,12 +189,14 @@ mod tests {
         assert_eq!(id("v=STSv1\t;\t id=a1 \t; x=y ;\t"), "a1");
     }
 
+    // Conformance: S3.1-10.
     #[test]
     fn a_later_id_is_not_looked_at() {
         assert_eq!(id("v=STSv1; id=a1; id=_;"), "a1");
         assert_eq!(id("v=STSv1; id=a1; id=;"), "a1");
     }
 
+    // Conformance: S3.1-9, S3.1-11.
     #[test]
     fn what_the_grammar_refuses_is_invalid() {
         for (record, fault) in [
@@ -214,12 +216,14 @@ mod tests {
         }
     }
 
+    // Conformance: S3.1-4.
     #[test]
     fn a_literal_record_beats_a_spaced_one_even_when_malformed() {
         let choice = select(&["v=STSv1 ; id=a1;", "v=STSv1; id=_;"]);
         assert_eq!(choice, RecordChoice::Invalid(RecordFault::BadId));
     }
 
+    // Conformance: S3.1-4.
     #[test]
     fn a_version_that_goes_on_is_another_version() {
         assert_eq!(select(&["v=STSv1x; id=a1"]), RecordChoice::None);

@@ -153,6 +153,7 @@ fn write_empty(path: &Path, directory: &Metadata) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    // Conformance: S10-5.
     #[test]
     fn a_new_file_has_mode_0640_whatever_the_umask() {
         let directory = tempfile::tempdir().unwrap();

@@ -5,6 +5,7 @@
 
 # ---- enforce: listed hosts, over verified TLS ----
 
+# Conformance: S4-1.
 enforce_and_a_listed_mx_delivers_over_verified_tls() {
     policy enforce "mx.$d"
     mx 10 mx
@@ -42,6 +43,7 @@ enforce_with_a_wildcard_delivers_to_one_label_only() {
     untouched a.b
 }
 
+# Conformance: S4.1-4.
 enforce_and_a_domain_without_mx_that_lists_itself_delivers() {
     policy enforce "$d"
     receiver_at_domain
@@ -50,6 +52,7 @@ enforce_and_a_domain_without_mx_that_lists_itself_delivers() {
     asked_as domain "$d"
 }
 
+# Conformance: S4.1-4.
 enforce_and_a_domain_without_mx_that_is_not_listed_defers() {
     policy enforce "mx.$d"
     receiver_at_domain
@@ -58,6 +61,7 @@ enforce_and_a_domain_without_mx_that_is_not_listed_defers() {
     untouched domain
 }
 
+# Conformance: S4.1-1.
 enforce_and_a_cnamed_mx_delivers_under_the_name_of_the_mx_record() {
     policy enforce "alias.$d"
     record "$d" MX 10 "alias.$d"
@@ -79,6 +83,7 @@ enforce_and_a_cnamed_mx_with_a_certificate_for_another_name_defers() {
     asked_as real "alias.$d"
 }
 
+# Conformance: S5.1-4.
 enforce_respects_the_preference_of_mx_records() {
     policy enforce "*.$d"
     mx 30 third
@@ -89,6 +94,31 @@ enforce_respects_the_preference_of_mx_records() {
     over_verified_tls second
     at_receiver first connect || wrong "the first one was not tried"
     untouched third
+}
+
+# RFC 5321 section 5.1: a backup MX never hands mail to the hosts behind itself.
+# Conformance: S5.1-4.
+enforce_and_this_machine_as_backup_mx_leaves_out_the_hosts_behind_it() {
+    policy enforce "*.$d"
+    mx 10 mx starttls=absent
+    record "$d" MX 20 "self.$d"
+    record "self.$d" A 127.0.0.1
+    mx 30 behind
+    send
+    deferred
+    untouched behind
+}
+
+# Conformance: S5.1-4.
+not_yet_enforce_and_this_machine_as_unlisted_backup_mx_leaves_out_the_hosts_behind_it() {
+    policy enforce "mx.$d,behind.$d"
+    mx 10 mx starttls=absent
+    record "$d" MX 20 "self.$d"
+    record "self.$d" A 127.0.0.1
+    mx 30 behind
+    send
+    deferred
+    untouched behind
 }
 
 enforce_delivers_although_a_backup_mx_has_no_answer_in_dns() {
@@ -116,14 +146,17 @@ enforce_and_a_domain_that_is_a_cname_is_asked_about_as_given() {
 
 # ---- enforce: no verified TLS, no delivery ----
 
+# Conformance: S5-1.
 enforce_and_an_mx_without_starttls_defers() {
     tls_trouble_defers starttls=absent
     logged 'mx\.'
 }
 enforce_and_a_refused_starttls_defers() { tls_trouble_defers starttls=refused; }
 enforce_and_a_broken_handshake_defers() { tls_trouble_defers starttls=broken; }
+# Conformance: S4.2-2.
 enforce_and_a_certificate_for_another_name_defers() { tls_trouble_defers certificate=wrong-name; }
 enforce_and_a_self_signed_certificate_defers() { tls_trouble_defers certificate=self-signed; }
+# Conformance: S4.2-1.
 enforce_and_an_expired_certificate_defers() { tls_trouble_defers certificate=expired; }
 enforce_and_an_unknown_ca_defers() { tls_trouble_defers certificate=unknown-ca; }
 
@@ -147,6 +180,7 @@ no_policy_and_an_exemption_from_tls_in_the_configuration_uses_none() {
 
 # ---- enforce: unlisted hosts are never contacted ----
 
+# Conformance: S5-1, S5-5.
 enforce_and_only_an_unlisted_mx_defers_without_a_connection() {
     policy enforce "mx.$d"
     mx 10 evil
@@ -157,6 +191,7 @@ enforce_and_only_an_unlisted_mx_defers_without_a_connection() {
     not_logged 'R=dnslookup'
 }
 
+# Conformance: S5.1-4.
 enforce_and_an_unlisted_first_mx_goes_to_the_second_only() {
     policy enforce "mx.$d"
     mx 10 evil
@@ -195,6 +230,7 @@ enforce_and_a_listed_mx_at_an_ignored_address_defers() {
 }
 
 # The address is that of a good host, the certificate too: the name alone is wrong.
+# Conformance: S4.1-1.
 enforce_and_an_unlisted_mx_at_the_address_of_a_listed_one_defers() {
     policy enforce "mx.$d"
     receiver mx
@@ -216,6 +252,7 @@ enforce_and_an_ip_address_as_mx_defers_without_a_connection() {
 }
 
 # The MX names of both domains lead to one host, which has a certificate for each.
+# Conformance: S4.2-6.
 enforce_for_two_domains_on_one_host_checks_the_certificate_of_each() {
     local other=other.$d
     policy enforce "one.$d"
@@ -234,6 +271,7 @@ enforce_for_two_domains_on_one_host_checks_the_certificate_of_each() {
 
 # ---- DANE: a TLSA record takes the place of the CA, not that of the policy ----
 
+# Conformance: D-6.
 enforce_and_a_tlsa_record_that_fits_delivers() {
     policy enforce "mx.$d"
     mx 10 mx certificate=unknown-ca
@@ -243,6 +281,7 @@ enforce_and_a_tlsa_record_that_fits_delivers() {
     logged 'CV=dane'
 }
 
+# Conformance: D-1.
 enforce_and_a_tlsa_record_that_does_not_fit_defers() {
     policy enforce "mx.$d"
     mx 10 mx
@@ -252,6 +291,7 @@ enforce_and_a_tlsa_record_that_does_not_fit_defers() {
     nothing_arrived
 }
 
+# Conformance: D-7.
 enforce_and_an_unlisted_mx_with_a_tlsa_record_that_fits_defers() {
     policy enforce "mx.$d"
     mx 10 evil
@@ -263,6 +303,7 @@ enforce_and_an_unlisted_mx_with_a_tlsa_record_that_fits_defers() {
 
 # ---- no MX, null MX, DNS trouble ----
 
+# Conformance: S4.1-5.
 enforce_and_a_null_mx_bounces_without_asking_the_stock_router() {
     policy enforce "mx.$d"
     record "$d" MX 0 .
@@ -284,6 +325,7 @@ enforce_and_mx_records_that_cannot_be_looked_up_defers() {
 
 # ---- testing, none, absent: the stock router decides ----
 
+# Conformance: S5-2.
 testing_and_an_mx_without_starttls_delivers() {
     policy testing "mx.$d"
     mx 10 mx starttls=absent
@@ -341,6 +383,7 @@ a_malformed_policy_delivers_by_the_stock_router() {
     routed_by dnslookup
 }
 
+# Conformance: S3.3-11.
 a_policy_host_with_a_wrong_certificate_and_nothing_cached_counts_as_no_policy() {
     policy enforce "mx.$d" certificate=wrong-name
     mx 10 mx starttls=absent
@@ -372,6 +415,7 @@ mail_without_a_policy_is_not_delayed_by_an_enforced_failure_at_the_same_host() {
 
 # ---- the cache ----
 
+# Conformance: S3.3-12.
 a_cached_policy_is_enforced_with_its_record_and_its_host_switched_off() {
     policy enforce "mx.$d"
     mx 20 mx

@@ -33,6 +33,7 @@ fn fill_queue(address: SocketAddr) -> Option<Vec<TcpStream>> {
     None
 }
 
+// Conformance: S3.3-19.
 #[test]
 fn a_bad_address_does_not_hide_a_good_one() {
     let stage = Stage::new();
@@ -129,6 +130,7 @@ fn a_policy_host_on_ipv6_alone_is_reached() {
     POLICY.check("[::1]", &ask(&stage.context(), "good.test"));
 }
 
+// Conformance: S3.3-17.
 #[test]
 fn a_private_address_gets_no_connection_unless_that_is_allowed() {
     let stage = Stage::new();

@@ -7,6 +7,7 @@ use mtasts::reason::{Reason, ResultType};
 use mtasts::syntax::Mode;
 use mtasts_world::{Certificate, Response, Site};
 
+// Conformance: S3.3-1, S3.3-2, S3.3-3, S3.3-19, S6-1.
 #[test]
 fn a_certificate_must_be_trusted_in_date_and_for_the_policy_host() {
     use Reason::{
@@ -27,6 +28,7 @@ fn a_certificate_must_be_trusted_in_date_and_for_the_policy_host() {
                 Certificate::ClientOnlyEku => nothing(NotTrusted, "its certificate is not acceptable"),
                 Certificate::WrongName
                 | Certificate::CnOnly
+                | Certificate::NoDnsId
                 | Certificate::TwoLevelWildcard
                 | Certificate::PartialWildcard => nothing(HostMismatch, "its certificate is for another name"),
             };
@@ -57,6 +59,7 @@ fn a_certificate_must_be_trusted_in_date_and_for_the_policy_host() {
     });
 }
 
+// Conformance: S3.3-15.
 #[test]
 fn tls_1_2_and_tls_1_3_are_spoken_with_the_name_of_the_policy_host() {
     let stage = Stage::new();
@@ -94,6 +97,7 @@ fn without_trusted_roots_nothing_is_fetched_and_a_cached_policy_stays() {
     assert_eq!(stage.world.https_connections(), 0);
 }
 
+// Conformance: S3.3-1.
 #[test]
 fn a_root_that_nobody_trusts_is_not_trusted_because_the_system_is_asked() {
     let (stage, other) = (Stage::new(), Stage::new());

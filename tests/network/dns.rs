@@ -4,7 +4,7 @@ use crate::stage::*;
 use mtasts::config::{OnTrouble, Settings};
 use mtasts::context::Context;
 use mtasts::discovery::Effort;
-use mtasts::reason::Reason;
+use mtasts::reason::{Reason, ResultType};
 use mtasts::syntax::Mode;
 use mtasts_world::{Answer, Record, RecordType};
 use std::time::Duration;
@@ -27,6 +27,7 @@ fn among_strangers(count: usize, length: usize) -> Answer {
     Answer::records(records)
 }
 
+// Conformance: S3.1-3, S3.1-5, S3.1-8, S3.1-12.
 #[test]
 fn the_answer_of_dns_decides_whether_there_is_a_record() {
     use Reason::{DnsFailed, MalformedRecord, NoRecord, SeveralRecords};
@@ -97,6 +98,7 @@ fn the_answer_of_dns_decides_whether_there_is_a_record() {
     });
 }
 
+// Conformance: S3.1-2.
 #[test]
 fn a_record_by_cname_is_the_target_s_and_the_policy_host_is_the_domain_s() {
     let stage = Stage::new();
@@ -111,6 +113,7 @@ fn a_record_by_cname_is_the_target_s_and_the_policy_host_is_the_domain_s() {
     assert_eq!(stage.world.https_log().len(), 1);
 }
 
+// Conformance: S3.3-16.
 #[test]
 fn a_policy_host_by_cname_is_verified_under_its_own_name() {
     let stage = Stage::new();
@@ -180,6 +183,7 @@ fn one_family_without_an_answer_does_not_cost_the_other() {
     });
 }
 
+// Conformance: S6-1.
 #[test]
 fn a_policy_host_without_address_is_told_as_such() {
     let stage = Stage::new();
@@ -200,11 +204,15 @@ fn a_policy_host_without_address_is_told_as_such() {
         if !answer.text.contains(&format!("policy host mta-sts.{domain}")) {
             faults.push(format!("{scene}: `{}` does not name the host", answer.text));
         }
+        if answer.result_type() != ResultType::StsPolicyFetchError {
+            faults.push(format!("{scene}: reported as {:?}", answer.result_type()));
+        }
         faults
     });
     assert_eq!(stage.world.https_connections(), 0);
 }
 
+// Conformance: S3.1-1, S3.4-3.
 #[test]
 fn exactly_one_name_is_asked_for_the_record_and_no_parent() {
     let rows: &[(&str, &str)] = &[
@@ -235,6 +243,23 @@ fn a_fetch_asks_for_the_record_and_both_families_once() {
     assert_eq!(log, ["A mta-sts.sub.good.test", "AAAA mta-sts.sub.good.test"]);
 }
 
+// Conformance: S3.4-3.
+#[test]
+fn a_cached_policy_of_the_parent_is_not_the_childs() {
+    let stage = Stage::new();
+    stage.publish("good.test");
+    let context = stage.context();
+    POLICY.check("parent", &ask(&context, "good.test"));
+    for child in ["mail.good.test", "a.b.good.test", "_mta-sts.good.test", "mta-sts.good.test"] {
+        let answer = ask(&context, child);
+        assert!(answer.policy.is_none(), "{child}: {}", answer.text);
+        let answer = context.query(child.as_bytes(), CACHE_ONLY, None);
+        assert!(answer.policy.is_none(), "{child} by the cache: {}", answer.text);
+    }
+    kept(Reason::Cached, "").check("parent, afterwards", &ask(&context, "good.test"));
+}
+
+// Conformance: S3.4-2.
 #[test]
 fn what_is_no_domain_asks_nothing() {
     let stage = Stage::new();
@@ -253,9 +278,10 @@ fn what_is_no_domain_asks_nothing() {
         let shown = text.escape_ascii().to_string();
         nothing(*reason, "no policy").check(&shown, &context.query(text, Effort::default(), None));
     }
-    assert!(stage.world.dns_log().is_empty());
+    assert_eq!((stage.world.dns_log(), stage.world.https_connections()), (Vec::new(), 0));
 }
 
+// Conformance: S3.1-12.
 #[test]
 fn a_failing_dns_is_unknown_where_mail_shall_wait() {
     let stage = Stage::new();
@@ -269,6 +295,7 @@ fn a_failing_dns_is_unknown_where_mail_shall_wait() {
     }
 }
 
+// Conformance: S3.4-4.
 #[test]
 fn answers_are_remembered_and_failures_are_not() {
     let negative = |domain: &str| {
@@ -297,6 +324,7 @@ fn answers_are_remembered_and_failures_are_not() {
     POLICY.check("a failure is no knowledge", &ask(&context, "broken.test"));
 }
 
+// Conformance: S3.1-13.
 #[test]
 fn the_ttl_bounds_how_long_an_answer_counts() {
     // Own bounds are a minute and an hour for a record, a minute and five for its absence.

@@ -74,6 +74,14 @@ fn play_responses(rows: Vec<(&str, Response, Want)>, limit: Duration) {
         if want.mode == Mode::None && !answer.text.contains(&format!("policy host mta-sts.{domain}")) {
             faults.push(format!("{scene}: `{}` does not name the policy host", answer.text));
         }
+        let reported = match want.reason {
+            Reason::Fetched => ResultType::None,
+            Reason::PolicyInvalid | Reason::PolicyTooLarge => ResultType::StsPolicyInvalid,
+            _ => ResultType::StsPolicyFetchError,
+        };
+        if answer.result_type() != reported {
+            faults.push(format!("{scene}: reported as {:?}, want {reported:?}", answer.result_type()));
+        }
         let requests = stage.requests(&domain).len();
         if requests != usize::from(!matches!(response, Response::NoHandshake)) {
             faults.push(format!("{scene}: {requests} requests"));
@@ -82,6 +90,7 @@ fn play_responses(rows: Vec<(&str, Response, Want)>, limit: Duration) {
     });
 }
 
+// Conformance: S3.3-5, S6-1.
 #[test]
 fn only_status_200_is_a_policy() {
     let rows = [201, 203, 204, 206, 226, 300, 304, 400, 401, 403, 404, 407, 410, 429, 500, 503]
@@ -103,6 +112,7 @@ fn only_status_200_is_a_policy() {
     play_responses(rows, Duration::from_secs(15));
 }
 
+// Conformance: S3.3-6.
 #[test]
 fn a_redirect_is_not_followed_not_even_to_the_same_host() {
     let stage = Stage::new();
@@ -130,6 +140,7 @@ fn a_redirect_is_not_followed_not_even_to_the_same_host() {
     assert!(!stage.world.dns_log().iter().any(|line| line.contains("target")), "{:?}", stage.world.dns_log());
 }
 
+// Conformance: S3.2-2, S3.3-10.
 #[test]
 fn only_text_plain_without_coding_is_a_policy() {
     use Reason::{PolicyHostContentEncoding, PolicyHostMediaType};
@@ -163,6 +174,7 @@ fn only_text_plain_without_coding_is_a_policy() {
     play_responses(rows, Duration::from_secs(15));
 }
 
+// Conformance: S3.3-19.
 #[test]
 fn a_body_must_be_complete() {
     use Reason::{PolicyHostIncompleteBody as Incomplete, PolicyHostProtocol as Protocol, PolicyInvalid};
@@ -260,6 +272,7 @@ fn serve_then_reset(stage: &Stage, host: &str, bytes: Vec<u8>) -> SocketAddr {
     address
 }
 
+// Conformance: S3.3-19.
 #[test]
 fn a_body_that_a_reset_ends_is_no_policy() {
     let stage = Stage::new();
@@ -309,6 +322,7 @@ fn an_interim_answer_is_skipped() {
     play_responses(rows, Duration::from_secs(15));
 }
 
+// Conformance: S3.3-10, S6-1.
 #[test]
 fn a_policy_of_65536_bytes_is_the_largest() {
     use Reason::{PolicyHostIncompleteBody as Incomplete, PolicyTooLarge as TooLarge};
@@ -333,6 +347,7 @@ fn a_policy_of_65536_bytes_is_the_largest() {
     play_responses(rows, Duration::from_secs(15));
 }
 
+// Conformance: S3.2-10.
 #[test]
 fn octets_that_no_policy_has_make_it_malformed() {
     let with = |line: &[u8]| with_body(&[BODY, line, b"\r\n"].concat());
@@ -350,6 +365,7 @@ fn octets_that_no_policy_has_make_it_malformed() {
     play_responses(rows, Duration::from_secs(15));
 }
 
+// Conformance: S3.3-9, S3.3-10.
 #[test]
 fn a_host_that_keeps_us_waiting_or_never_ends_costs_the_deadline_at_most() {
     use Reason::{PolicyHostProtocol as Protocol, PolicyHostTimedOut as TimedOut, PolicyTooLarge as TooLarge};
@@ -404,6 +420,7 @@ fn an_answer_that_never_gets_anywhere_ends() {
     });
 }
 
+// Conformance: S3.2-1, S3.3-7, S3.3-17.
 #[test]
 fn a_request_says_what_is_needed_and_nothing_of_us() {
     let stage = Stage::new();
@@ -435,4 +452,5 @@ fn a_request_says_what_is_needed_and_nothing_of_us() {
         assert!(unwanted.is_empty(), "{unwanted:?}");
     }
     assert_eq!(stage.world.https_connections(), 2, "a connection for each fetch");
+    assert_eq!(Settings::default().https_port, 443);
 }

@@ -20,6 +20,7 @@ fn set_id(stage: &Stage, domain: &str, id: &str) {
     stage.world.txt(&format!("_mta-sts.{domain}"), &format!("v=STSv1; id={id};"));
 }
 
+// Conformance: S3.2-14.
 #[test]
 fn a_second_context_answers_from_the_same_file_with_the_network_off() {
     let stage = Stage::new();
@@ -38,6 +39,7 @@ fn a_second_context_answers_from_the_same_file_with_the_network_off() {
     assert!(stage.world.dns_log().is_empty());
 }
 
+// Conformance: S3.3-12, S5.1-3, S5.1-7, S8.3-1.
 #[test]
 fn a_cached_policy_outlives_trouble_of_every_kind() {
     use Reason::*;
@@ -94,6 +96,15 @@ fn a_cached_policy_outlives_trouble_of_every_kind() {
             kept(PolicyInvalid, "malformed"),
         ),
         (
+            "a new id, and a policy that is too large",
+            |stage, domain| {
+                set_id(stage, domain, "2");
+                let extension = format!("x: {}\r\n", "v".repeat(70_000));
+                respond(stage, domain, Response::Policy((policy_body("none", &[], DAY) + &extension).into()));
+            },
+            kept(PolicyTooLarge, "more than 65536 bytes"),
+        ),
+        (
             "a new id, and a policy of mode none under another certificate",
             |stage, domain| {
                 set_id(stage, domain, "2");
@@ -142,6 +153,7 @@ fn a_cached_policy_outlives_trouble_of_every_kind() {
     });
 }
 
+// Conformance: S3.3-14, S6-2.
 #[test]
 fn a_failing_refresh_is_told_to_the_administrator_unless_the_mode_is_none() {
     for (mode, is_told) in [("enforce", true), ("testing", true), ("none", false)] {
@@ -160,6 +172,7 @@ fn a_failing_refresh_is_told_to_the_administrator_unless_the_mode_is_none() {
     }
 }
 
+// Conformance: S3.1-7, S5.1-5, S10.3-1.
 #[test]
 fn a_fetched_policy_replaces_the_cached_one() {
     let rows = [("none", Mode::None), ("testing", Mode::Testing), ("enforce", Mode::Enforce)];
@@ -178,6 +191,7 @@ fn a_fetched_policy_replaces_the_cached_one() {
     }
 }
 
+// Conformance: S3.1-7.
 #[test]
 fn an_id_that_differs_in_case_is_a_new_one() {
     let (stage, clock) = (Stage::new(), SetClock::new());
@@ -189,6 +203,7 @@ fn an_id_that_differs_in_case_is_a_new_one() {
     assert_eq!((answer.reason, id_of(&answer)), (Reason::Fetched, "A"));
 }
 
+// Conformance: S3.2-12, S5.1-1.
 #[test]
 fn a_policy_ends_with_its_max_age_and_not_before() {
     let (stage, clock) = (Stage::new(), SetClock::new());
@@ -218,6 +233,7 @@ fn a_max_age_of_0_holds_for_the_message_that_fetched_it() {
     assert_eq!(stage.requests("brief.test").len(), 2);
 }
 
+// Conformance: S3.3-13, S10.2-1.
 #[test]
 fn a_refresh_comes_daily_whatever_dns_says_and_begins_a_new_life() {
     let (stage, clock) = (Stage::new(), SetClock::new());
@@ -231,6 +247,79 @@ fn a_refresh_comes_daily_whatever_dns_says_and_begins_a_new_life() {
     assert_eq!(answer.policy.unwrap().fetched_at, mtasts::time::Clock::now(&clock));
 }
 
+// Conformance: S5.1-8.
+#[test]
+fn a_policy_that_changes_between_record_and_fetch_is_fetched_again_when_its_id_shows() {
+    let (stage, clock) = (Stage::new(), SetClock::new());
+    stage.publish("good.test");
+    POLICY.check("before", &ask(&stage.context_at(&clock), "good.test"));
+    // The publisher changes the policy first: whoever saw id 2 gets the body that will be announced as id 3.
+    set_id(&stage, "good.test", "2");
+    respond(&stage, "good.test", Response::Policy(policy_body("testing", &["mx3.good.test"], 7 * DAY).into()));
+    clock.advance(3_600);
+    let answer = ask(&stage.context_at(&clock), "good.test");
+    assert_eq!((answer.mode(), id_of(&answer)), (Mode::Testing, "2"), "the id that was seen before the body");
+    set_id(&stage, "good.test", "3");
+    clock.advance(3_600);
+    let answer = ask(&stage.context_at(&clock), "good.test");
+    assert_eq!((answer.mode(), answer.reason, id_of(&answer)), (Mode::Testing, Reason::Fetched, "3"));
+    assert_eq!(stage.requests("good.test").len(), 3);
+}
+
+// Conformance: S8.3-1.
+#[test]
+fn a_policy_of_mode_none_is_kept_until_its_own_max_age_ends_and_gone_afterwards() {
+    let (stage, clock) = (Stage::new(), SetClock::new());
+    stage.publish("good.test");
+    POLICY.check("before", &ask(&stage.context_at(&clock), "good.test"));
+    stage.world.publish("good.test", "2", policy_body("none", &[], 2 * 3_600));
+    clock.advance(3_600);
+    let answer = ask(&stage.context_at(&clock), "good.test");
+    assert_eq!((answer.mode(), answer.reason, id_of(&answer)), (Mode::None, Reason::Fetched, "2"));
+    // The domain takes back its record and its host: that it has opted out stays known, the older policy is forgotten.
+    stage.world.remove("_mta-sts.good.test");
+    stage.world.https_off(true);
+    clock.advance(2 * 3_600);
+    let answer = ask(&stage.context_at(&clock), "good.test");
+    assert_eq!((answer.mode(), answer.source, id_of(&answer)), (Mode::None, Source::Cache, "2"), "in its last second");
+    clock.advance(1);
+    let answer = ask(&stage.context_at(&clock), "good.test");
+    assert_eq!((answer.mode(), answer.source, id_of(&answer)), (Mode::None, Source::None, ""), "{}", answer.text);
+    // Long after that its row gives way to the rows of others.
+    clock.advance(8 * 86_400);
+    stage.publish("other.test");
+    stage.world.https_off(false);
+    POLICY.check("another domain", &ask(&stage.context_at(&clock), "other.test"));
+    let answer = stage.context_at(&clock).query(b"good.test", CACHE_ONLY, None);
+    nothing(Reason::NotCached, "").check("long afterwards", &answer);
+}
+
+// Conformance: S3.3-7.
+#[test]
+fn what_http_says_of_caching_changes_nothing_of_the_life_of_a_policy() {
+    let rows: &[&[&str]] = &[
+        &["Cache-Control: no-store", "Expires: Thu, 01 Jan 1970 00:00:00 GMT", "Age: 31536000", "Pragma: no-cache"],
+        &["Cache-Control: max-age=31536000, immutable", "Expires: Fri, 31 Dec 2199 00:00:00 GMT", "ETag: \"1\""],
+    ];
+    for headers in rows {
+        let (stage, clock) = (Stage::new(), SetClock::new());
+        stage.publish("good.test");
+        let headers = [&["Content-Type: text/plain"], *headers].concat();
+        respond(&stage, "good.test", Response::with_status(200, &headers, enforce("good.test").as_bytes()));
+        let answer = ask(&stage.context_at(&clock), "good.test");
+        POLICY.check(&format!("{headers:?}"), &answer);
+        let stored = answer.policy.unwrap();
+        assert_eq!(stored.expires_at().0 - stored.fetched_at.0, 7 * 86_400, "{headers:?}");
+        // No stored answer of HTTP stands in for the policy of a new id.
+        stage.world.publish("good.test", "2", policy_body("testing", &["mx.good.test"], DAY));
+        clock.advance(3_600);
+        let answer = ask(&stage.context_at(&clock), "good.test");
+        assert_eq!((answer.mode(), id_of(&answer)), (Mode::Testing, "2"), "{headers:?}");
+        assert_eq!(stage.requests("good.test").len(), 2, "{headers:?}");
+    }
+}
+
+// Conformance: S3.3-8.
 #[test]
 fn a_failed_fetch_is_not_repeated_for_five_minutes_except_for_a_new_id() {
     let (stage, clock) = (Stage::new(), SetClock::new());

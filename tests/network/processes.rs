@@ -4,7 +4,7 @@ use crate::stage::*;
 use mtasts::reason::Reason;
 use serde_json::Value;
 use std::fs::{self, Permissions};
-use std::io::ErrorKind;
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
@@ -70,6 +70,35 @@ fn processes_that_ask_at_once_share_one_cache() {
     }
 }
 
+// Conformance: S10-5.
+#[test]
+fn a_process_that_is_killed_takes_no_policy_along_and_leaves_a_cache_that_works() {
+    let stage = Stage::new();
+    let domains: Vec<String> = (0..24).map(|number| format!("d{number}.test")).collect();
+    domains.iter().for_each(|domain| stage.publish(domain));
+    let domains: Vec<&str> = domains.iter().map(String::as_str).collect();
+    // Each process ends by SIGKILL while it works for the domain after those whose answers were read.
+    for (round, some) in domains.chunks(4).enumerate() {
+        let mut process = lookup(&stage, some).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let told = round % some.len() + 1;
+        for domain in &some[..told] {
+            let answer: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+            check(&answer, domain, "https");
+        }
+        process.kill().unwrap();
+        process.wait().unwrap();
+        stage.network_off(true);
+        let output = lookup(&stage, &some[..told]).output().unwrap();
+        stage.network_off(false);
+        for (answer, domain) in answers(&output).iter().zip(some) {
+            check(answer, domain, "cache");
+        }
+        assert!(output.stderr.is_empty(), "{output:?}");
+    }
+    assert_eq!(answers(&lookup(&stage, &domains).output().unwrap()).len(), domains.len());
+}
+
 #[test]
 fn a_cache_that_may_only_be_read_still_answers() {
     let stage = Stage::new();
@@ -110,6 +139,7 @@ fn a_cache_that_may_only_be_read_still_answers() {
     assert_eq!(names(), before, "nothing was created");
 }
 
+// Conformance: S3.3-17.
 #[test]
 fn proxies_of_the_environment_are_ignored() {
     let stage = Stage::new();

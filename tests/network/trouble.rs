@@ -5,6 +5,7 @@ use mtasts::config::Settings;
 use mtasts::context::Context;
 use mtasts::discovery::Effort;
 use mtasts::reason::Reason;
+use mtasts::syntax::Mode;
 use rusqlite::Connection;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -15,6 +16,7 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
+// Conformance: S10-8.
 #[test]
 fn an_unusable_cache_costs_a_log_line_and_no_answer() {
     type Prepare = fn(&Path) -> PathBuf;
@@ -135,7 +137,28 @@ fn a_truncated_database_is_no_policy_and_no_crash() {
     for length in [0, 1, 50, 100, 512, 4096, whole.len() / 2, whole.len() - 1] {
         fs::write(stage.cache(), &whole[..length]).unwrap();
         let answer = ask(&stage.context(), "good.test");
-        assert_eq!(answer.mode(), mtasts::syntax::Mode::Enforce, "{length} bytes: {}", answer.text);
+        assert_eq!(answer.mode(), Mode::Enforce, "{length} bytes: {}", answer.text);
+    }
+}
+
+// Conformance: S10-5.
+#[test]
+fn a_bit_that_flips_anywhere_in_the_database_is_no_crash_and_no_lost_policy() {
+    let stage = Stage::new();
+    stage.publish("good.test");
+    POLICY.check("before", &ask(&stage.context(), "good.test"));
+    let whole = fs::read(stage.cache()).unwrap();
+    // Pages are mostly empty: of equal neighbours one is enough.
+    let places: Vec<usize> = (0..whole.len()).filter(|&at| at == 0 || whole[at] != whole[at - 1]).collect();
+    let step = places.len() / 150 + 1;
+    for (number, at) in places.into_iter().step_by(step).enumerate() {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 1 << (number % 8);
+        fs::write(stage.cache(), damaged).unwrap();
+        let context = stage.context();
+        let answer = ask(&context, "good.test");
+        assert_eq!(answer.mode(), Mode::Enforce, "byte {at}: {}", answer.text);
+        POLICY.check(&format!("byte {at}, refreshed"), &context.query(b"good.test", REFRESH, None));
     }
 }
 
@@ -184,6 +207,7 @@ fn a_locked_database_delays_within_the_deadline_and_its_policy_applies() {
     kept(Reason::Cached, "").check("known, in half a second and without network", &answer);
 }
 
+// Conformance: S10-6.
 #[test]
 fn a_cache_of_no_rows_and_no_memory_still_answers() {
     let stage = Stage::new();

@@ -4,6 +4,7 @@
 //! (`3 1 1`, [`Ca::leaf_key_sha256`]) holds for all of them. Nothing here checks a certificate.
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -18,6 +19,9 @@ use rustls::server::NoServerSessionStorage;
 use time::{Duration, OffsetDateTime};
 
 use crate::lock;
+
+/// The type of an SRV-ID among other names (RFC 4985 section 2).
+const SRV_NAME: [u64; 9] = [1, 3, 6, 1, 5, 5, 7, 8, 7];
 
 /// Which certificate a server shows for a host name. Everything not named in a variant is as in `Good`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,6 +42,8 @@ pub enum Certificate {
     NoIntermediate,
     /// The host name as common name, no subjectAltName at all.
     CnOnly,
+    /// The host name as common name, SRV-ID and URI-ID, and the address 127.0.0.1: every kind of name but a DNS-ID.
+    NoDnsId,
     /// For `*.parent` of the host name.
     Wildcard,
     /// For `*.*.grandparent` of the host name.
@@ -52,7 +58,7 @@ pub enum Certificate {
 
 impl Certificate {
     /// Every variant with the name a scene file uses for it.
-    pub const ALL: [(&'static str, Certificate); 13] = [
+    pub const ALL: [(&'static str, Certificate); 14] = [
         ("good", Certificate::Good),
         ("wrong-name", Certificate::WrongName),
         ("expired", Certificate::Expired),
@@ -61,6 +67,7 @@ impl Certificate {
         ("unknown-ca", Certificate::UnknownCa),
         ("no-intermediate", Certificate::NoIntermediate),
         ("cn-only", Certificate::CnOnly),
+        ("no-dns-id", Certificate::NoDnsId),
         ("wildcard", Certificate::Wildcard),
         ("two-level-wildcard", Certificate::TwoLevelWildcard),
         ("partial-wildcard", Certificate::PartialWildcard),
@@ -206,6 +213,11 @@ impl Ca {
         params.distinguished_name.push(DnType::CommonName, common_name);
         params.subject_alt_names = match certificate {
             Certificate::CnOnly => Vec::new(),
+            Certificate::NoDnsId => vec![
+                SanType::IpAddress(Ipv4Addr::LOCALHOST.into()),
+                SanType::URI(format!("https://{name}/").as_str().try_into()?),
+                SanType::OtherName((SRV_NAME.to_vec(), format!("_https.{name}").into())),
+            ],
             _ => match name.parse() {
                 Ok(address) => vec![SanType::IpAddress(address)],
                 Err(_) => vec![SanType::DnsName(name.as_str().try_into()?)],

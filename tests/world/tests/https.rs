@@ -47,7 +47,7 @@ fn each_certificate_is_accepted_or_refused_for_its_own_reason() {
     for (name, certificate) in Certificate::ALL {
         let wanted = match certificate {
             Certificate::Good | Certificate::Wildcard | Certificate::NoEku => "accepted",
-            Certificate::WrongName | Certificate::CnOnly => "not valid for name",
+            Certificate::WrongName | Certificate::CnOnly | Certificate::NoDnsId => "not valid for name",
             Certificate::TwoLevelWildcard | Certificate::PartialWildcard => "invalid peer certificate",
             Certificate::Expired => "expired",
             Certificate::NotYetValid => "not valid yet",
