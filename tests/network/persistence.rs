@@ -309,7 +309,7 @@ fn what_http_says_of_caching_changes_nothing_of_the_life_of_a_policy() {
         let answer = ask(&stage.context_at(&clock), "good.test");
         POLICY.check(&format!("{headers:?}"), &answer);
         let stored = answer.policy.unwrap();
-        assert_eq!(stored.expires_at().0 - stored.fetched_at.0, 7 * 86_400, "{headers:?}");
+        assert_eq!(stored.expires_at.0 - stored.fetched_at.0, 7 * 86_400, "{headers:?}");
         // No stored answer of HTTP stands in for the policy of a new id.
         stage.world.publish("good.test", "2", policy_body("testing", &["mx.good.test"], DAY));
         clock.advance(3_600);
