@@ -74,6 +74,9 @@
 /** A fault inside libmtasts. Nothing may be concluded from the call. */
 #define MTASTS_INTERNAL 9
 
+/** The cache cannot be read; mtasts_last_error says why and what would mend it. */
+#define MTASTS_CACHE_UNAVAILABLE 10
+
 /** No policy applies, or one of mode none: MTA-STS sets no constraint. */
 #define MTASTS_MODE_NONE 0
 
@@ -410,8 +413,9 @@ void mtasts_context_free(struct mtasts_context *context);
  * Sets one key of the configuration; it acts on later calls.
  *
  * context: not NULL.
- * key: the name of a key as in mtasts.toml, NUL-terminated.
- * value: its value as text, NUL-terminated: numbers in decimal, true or false, lists with commas between.
+ * key: the name of a key as in mtasts.toml, NUL-terminated. A table for one domain is the key domain."example.com".
+ * value: its value as text, NUL-terminated: numbers in decimal, true or false, lists with commas between. The value
+ * of a table is { mode = "enforce", mx = ["mx.example.com"] } or alike, empty to remove it.
  *
  * Meant for the time before the first query: each change keeps the former settings until the context is freed, and a
  * change of the cache forgets what is in memory only.
@@ -463,11 +467,16 @@ int mtasts_query(struct mtasts_context *context,
                  struct mtasts_policy **policy);
 
 /**
- * Does what mtasts_query does, for a message whose MX hosts are known. In this version it acts as mtasts_query does.
+ * Does what mtasts_query does, for a message whose MX hosts are known.
+ *
+ * Before an enforced policy of the cache refuses every one of them it is fetched anew, even if its id is unchanged,
+ * and the answer is what came of that (RFC 8461 section 5); at most every five minutes for each domain, and not with
+ * flags other than 0.
  *
  * context, domain, flags, timeout_ms, policy, threads, blocking: as for mtasts_query.
- * mx_hosts: the names from the MX records, each NUL-terminated; may be NULL if count is 0.
- * count: their number.
+ * mx_hosts: the names from the MX records, each NUL-terminated; without an MX record the domain itself. May be NULL if
+ * count is 0.
+ * count: their number; 0: nothing is known of them.
  *
  * Returns what mtasts_query returns, and MTASTS_INVALID_ARGUMENT for an impossible count.
  */
@@ -478,6 +487,28 @@ int mtasts_query_for(struct mtasts_context *context,
                      unsigned int flags,
                      int timeout_ms,
                      struct mtasts_policy **policy);
+
+/**
+ * Fetches the cached policies anew for which that is due, the least recently tried first (RFC 8461 sections 3.3 and
+ * 10.2). Queries do the same for the domain that they are about; a pass now and then, hourly say, does it for domains
+ * that get no mail. What is in force stays so when a fetch fails; that is logged, the graver the nearer the end is.
+ *
+ * context: not NULL.
+ * max_domains: fetch at most so many policies; 0: all.
+ * timeout_ms: the longest that the pass may take, in milliseconds; 0: deadline_seconds of the configuration. What is
+ * left over is due in the next pass. No single domain takes longer than deadline_seconds.
+ * done: takes the number of policies that were fetched; may be NULL.
+ * failed: takes the number of policies that could not be fetched; may be NULL. Both are 0 on failure.
+ *
+ * Returns MTASTS_OK, MTASTS_NULL_ARGUMENT, MTASTS_INVALID_ARGUMENT (negative timeout), MTASTS_CACHE_UNAVAILABLE or
+ * MTASTS_INTERNAL. Any thread, and any number of processes at once: each domain is fetched by one of them. Blocks until
+ * the end of the pass.
+ */
+int mtasts_refresh(struct mtasts_context *context,
+                   unsigned int max_domains,
+                   int timeout_ms,
+                   unsigned int *done,
+                   unsigned int *failed);
 
 /**
  * Reads a policy body that the caller has (RFC 8461 section 3.2). Pure: no I/O.
@@ -517,7 +548,7 @@ const char *mtasts_policy_domain(const struct mtasts_policy *policy);
 const char *mtasts_policy_id(const struct mtasts_policy *policy);
 
 /**
- * Tells where the policy comes from: "cache", "https", "caller" (mtasts_policy_parse) or "none".
+ * Tells where the policy comes from: "cache", "https", "configuration", "caller" (mtasts_policy_parse) or "none".
  *
  * policy: NULL gives NULL. The text belongs to the policy object. Any thread; does not block.
  */

@@ -9,7 +9,7 @@ use crate::discovery::{Answer, Discovery, Effort, Network, Source, due_before};
 use crate::dns;
 use crate::https::{self, FetchError};
 use crate::reason::Reason;
-use crate::syntax::{Mode, MxHost, PolicyDomain, any_match};
+use crate::syntax::{Mode, MxHost, PolicyDomain};
 use crate::sys::fork::{self, ForkSafe, Work};
 use crate::sys::log::{self, Sink};
 use crate::sys::published::Published;
@@ -124,7 +124,15 @@ impl Context {
         self.query_for(domain, &[], effort, timeout)
     }
 
-    /// The same for a message whose MX hosts are known. Before an enforced policy refuses every one of them it is
+    /// The same, with the story of how the answer came about.
+    pub fn explain(&self, domain: &[u8], effort: Effort, timeout: Option<Duration>) -> Answer {
+        match PolicyDomain::parse(domain) {
+            Ok(domain) => self.discover(&domain, effort, self.deadline(timeout), true),
+            Err(error) => Answer::impossible(error),
+        }
+    }
+
+    /// What [`Context::query`] says, for a message whose MX hosts are known. Before an enforced policy refuses every one of them it is
     /// fetched anew, at most every five minutes, and the answer is what came of that (RFC 8461 section 5).
     pub fn query_for(&self, domain: &[u8], mx_hosts: &[&[u8]], effort: Effort, timeout: Option<Duration>) -> Answer {
         self.query_until(domain, mx_hosts, effort, self.deadline(timeout))
@@ -136,9 +144,15 @@ impl Context {
             Ok(domain) => domain,
             Err(error) => return Answer::impossible(error),
         };
-        let answer = self.discover(&domain, effort, deadline);
-        let heals = effort == Effort::Usual && answer.source == Source::Cache && refuses_all(&answer, mx_hosts);
-        if heals { self.discover(&domain, Effort::Heal, deadline) } else { answer }
+        let mut answer = self.discover(&domain, effort, deadline, false);
+        if effort == Effort::Usual && answer.source == Source::Cache && answer.refuses_all(mx_hosts) {
+            answer = self.discover(&domain, Effort::Heal, deadline, false);
+        }
+        if answer.is_observed && answer.refuses_all(mx_hosts) {
+            let refusal = answer.describe_refusal(mx_hosts, self.clock.now());
+            self.log(Level::Warning, &format!("would be refused, but is only observed: {refusal}"));
+        }
+        answer
     }
 
     /// Fetches the policies anew for which that is due, the least recently tried first. `max_domains`: at most so many,
@@ -191,10 +205,16 @@ impl Context {
         Deadline::after(timeout.unwrap_or(self.settings().deadline))
     }
 
-    fn discover(&self, domain: &PolicyDomain, effort: Effort, deadline: Deadline) -> Answer {
+    fn discover(&self, domain: &PolicyDomain, effort: Effort, deadline: Deadline, tells: bool) -> Answer {
         let parts = self.parts.get();
         let network = Internet { context: self, settings: &parts.settings };
-        self.discovery(parts, &network).discover(domain, effort, deadline)
+        let discovery = Discovery { tells, ..self.discovery(parts, &network) };
+        let mut answer = discovery.discover(domain, effort, deadline);
+        if parts.settings.observe && answer.mode() == Mode::Enforce {
+            answer.is_observed = true;
+            answer.text.push_str("; it is only observed, as the configuration says");
+        }
+        answer
     }
 
     fn discovery<'a>(&'a self, parts: &'a Parts, network: &'a Internet<'a>) -> Discovery<'a> {
@@ -203,6 +223,7 @@ impl Context {
             network,
             clock: &*self.clock,
             log: &self.logger,
+            overrides: &parts.settings.domains,
             on_dns_error: parts.settings.on_dns_error,
             refreshes: parts.settings.refresh,
             fair_time: FAIR_TIME.min(parts.settings.deadline.mul_f32(0.5)),
@@ -243,13 +264,6 @@ pub struct Refreshed {
     pub done: u32,
     /// Policies that could not be fetched, and stay as they are.
     pub failed: u32,
-}
-
-/// Whether an enforced policy leaves no host to which the message could go. Of no hosts nothing is known.
-fn refuses_all(answer: &Answer, mx_hosts: &[&[u8]]) -> bool {
-    let patterns = answer.policy.as_ref().map_or(&[][..], |stored| stored.policy.mx());
-    let is_listed = |host: &&[u8]| MxHost::parse(host).is_ok_and(|host| any_match(patterns, &host));
-    answer.published_mode() == Mode::Enforce && !mx_hosts.is_empty() && !mx_hosts.iter().any(is_listed)
 }
 
 /// The way out to real servers.

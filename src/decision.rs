@@ -126,6 +126,7 @@ impl Decision {
         let is_listed = host.as_ref().is_some_and(|host| any_match(patterns, host));
         let must_be_listed = !(dane == Dane::Usable && dane_wins);
         let of_domain = if answer.domain.is_empty() { String::new() } else { format!(" of {}", answer.domain) };
+        let testing = if answer.is_observed { "enforced but only observed" } else { "in testing" };
 
         let (action, reason, text) = match (dane, mode) {
             // RFC 7672 section 2.2, RFC 8461 section 2.
@@ -157,10 +158,10 @@ impl Decision {
             (_, Mode::Testing) if !is_listed => (
                 Action::DeliverReport,
                 Reason::MxNotListed,
-                format!("{shown} is not listed in the policy{of_domain}, which is in testing"),
+                format!("{shown} is not listed in the policy{of_domain}, which is {testing}"),
             ),
             (_, Mode::Testing) => {
-                (Action::DeliverReport, Reason::Testing, format!("the policy{of_domain} is in testing"))
+                (Action::DeliverReport, Reason::Testing, format!("the policy{of_domain} is {testing}"))
             }
             (_, Mode::None) if answer.policy.is_some() => {
                 (Action::Deliver, Reason::ModeNone, format!("the policy{of_domain} has mode none"))

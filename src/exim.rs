@@ -11,7 +11,7 @@ use crate::dns;
 use crate::syntax::{Mode, MxHost, any_match};
 use crate::sys::panic;
 use crate::sys::thread::CallGuard;
-use crate::time::{Clock, Deadline, SystemClock, describe_seconds};
+use crate::time::{Clock, Deadline, SystemClock};
 use once_cell::race::OnceBox;
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_int, c_uchar};
@@ -211,7 +211,7 @@ fn route(face: &Face, arguments: &[&[u8]]) -> Verdict {
     }
     let listed = listed_hosts(&answer, &records);
     if listed.is_empty() {
-        return Verdict::Hold(none_listed(&answer, &records));
+        return Verdict::Hold(answer.describe_refusal(&names, SystemClock.now()));
     }
     Verdict::Text(join(&without_dead(context, listed, deadline)))
 }
@@ -220,7 +220,11 @@ fn route(face: &Face, arguments: &[&[u8]]) -> Verdict {
 fn implicit_mx(answer: &Answer) -> Verdict {
     let own = MxRecord { preference: 0, name: answer.domain.as_bytes() };
     let listed = listed_hosts(answer, std::slice::from_ref(&own));
-    if listed.is_empty() { Verdict::Hold(none_listed(answer, &[own])) } else { Verdict::Text(join(&listed)) }
+    if listed.is_empty() {
+        Verdict::Hold(answer.describe_refusal(&[own.name], SystemClock.now()))
+    } else {
+        Verdict::Text(join(&listed))
+    }
 }
 
 /// One MX record as Exim's dnsdb lookup shows it. A null MX has an empty name (RFC 7505).
@@ -317,21 +321,6 @@ fn join(listed: &[Listed]) -> String {
         last = Some(*preference);
     }
     text
-}
-
-fn none_listed(answer: &Answer, records: &[MxRecord<'_>]) -> String {
-    const SHOWN: usize = 4;
-    let hosts: Vec<String> = records.iter().take(SHOWN).map(|record| record.name.escape_ascii().to_string()).collect();
-    let more = if records.len() > SHOWN { ", ..." } else { "" };
-    let (patterns, age) = answer.policy.as_ref().map_or_else(Default::default, |stored| {
-        let patterns: Vec<&str> = stored.policy.mx().iter().take(SHOWN).map(|pattern| pattern.as_str()).collect();
-        (patterns.join(", "), describe_seconds(SystemClock.now().seconds_since(stored.fetched_at)))
-    });
-    format!(
-        "no MX of {} is listed in its enforced policy: MX {}{more}; policy allows {patterns}; policy is {age} old",
-        answer.domain,
-        hosts.join(", ")
-    )
 }
 
 #[cfg(test)]

@@ -2,8 +2,10 @@
 
 use super::guard::{bytes, guarded, object, out, slice};
 use super::policy::mtasts_policy;
-use super::status::{Failure, MTASTS_INVALID_ARGUMENT, MTASTS_INVALID_CONFIG, MTASTS_OK, c_text};
-use crate::context::{Context, Level};
+use super::status::{
+    Failure, MTASTS_CACHE_UNAVAILABLE, MTASTS_INVALID_ARGUMENT, MTASTS_INVALID_CONFIG, MTASTS_OK, c_text,
+};
+use crate::context::{Context, Level, Refreshed};
 use crate::discovery::Effort;
 use std::ffi::{OsStr, c_char, c_int, c_uint, c_void};
 use std::os::unix::ffi::OsStrExt;
@@ -69,8 +71,9 @@ pub unsafe extern "C" fn mtasts_context_free(context: *mut mtasts_context) {
 /// Sets one key of the configuration; it acts on later calls.
 ///
 /// context: not NULL.
-/// key: the name of a key as in `mtasts.toml`, NUL-terminated.
-/// value: its value as text, NUL-terminated: numbers in decimal, `true` or `false`, lists with commas between.
+/// key: the name of a key as in `mtasts.toml`, NUL-terminated. A table for one domain is the key `domain."example.com"`.
+/// value: its value as text, NUL-terminated: numbers in decimal, `true` or `false`, lists with commas between. The value
+/// of a table is `{ mode = "enforce", mx = ["mx.example.com"] }` or alike, empty to remove it.
 ///
 /// Meant for the time before the first query: each change keeps the former settings until the context is freed, and a
 /// change of the cache forgets what is in memory only.
@@ -176,11 +179,16 @@ pub unsafe extern "C" fn mtasts_query(
     })
 }
 
-/// Does what `mtasts_query` does, for a message whose MX hosts are known. In this version it acts as `mtasts_query` does.
+/// Does what `mtasts_query` does, for a message whose MX hosts are known.
+///
+/// Before an enforced policy of the cache refuses every one of them it is fetched anew, even if its id is unchanged,
+/// and the answer is what came of that (RFC 8461 section 5); at most every five minutes for each domain, and not with
+/// flags other than 0.
 ///
 /// context, domain, flags, timeout_ms, policy, threads, blocking: as for `mtasts_query`.
-/// mx_hosts: the names from the MX records, each NUL-terminated; may be NULL if count is 0.
-/// count: their number.
+/// mx_hosts: the names from the MX records, each NUL-terminated; without an MX record the domain itself. May be NULL if
+/// count is 0.
+/// count: their number; 0: nothing is known of them.
 ///
 /// Returns what `mtasts_query` returns, and MTASTS_INVALID_ARGUMENT for an impossible count.
 ///
@@ -204,6 +212,51 @@ pub unsafe extern "C" fn mtasts_query_for(
             slice(mx_hosts, count, "mx_hosts")?.iter().map(|host| bytes(*host, "mx_hosts[i]")).collect();
         let answer = context.query_for(domain, &hosts?, effort(flags)?, timeout(timeout_ms)?);
         *policy = mtasts_policy::boxed(answer, context.settings().dane_wins);
+        Ok(MTASTS_OK)
+    })
+}
+
+/// Fetches the cached policies anew for which that is due, the least recently tried first (RFC 8461 sections 3.3 and
+/// 10.2). Queries do the same for the domain that they are about; a pass now and then, hourly say, does it for domains
+/// that get no mail. What is in force stays so when a fetch fails; that is logged, the graver the nearer the end is.
+///
+/// context: not NULL.
+/// max_domains: fetch at most so many policies; 0: all.
+/// timeout_ms: the longest that the pass may take, in milliseconds; 0: `deadline_seconds` of the configuration. What is
+/// left over is due in the next pass. No single domain takes longer than `deadline_seconds`.
+/// done: takes the number of policies that were fetched; may be NULL.
+/// failed: takes the number of policies that could not be fetched; may be NULL. Both are 0 on failure.
+///
+/// Returns MTASTS_OK, MTASTS_NULL_ARGUMENT, MTASTS_INVALID_ARGUMENT (negative timeout), MTASTS_CACHE_UNAVAILABLE or
+/// MTASTS_INTERNAL. Any thread, and any number of processes at once: each domain is fetched by one of them. Blocks until
+/// the end of the pass.
+///
+/// # Safety
+/// The pointers must be as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_refresh(
+    context: *mut mtasts_context,
+    max_domains: c_uint,
+    timeout_ms: c_int,
+    done: *mut c_uint,
+    failed: *mut c_uint,
+) -> c_int {
+    let tell = |refreshed: Refreshed| {
+        for (out, number) in [(done, refreshed.done), (failed, refreshed.failed)] {
+            if !out.is_null() {
+                // SAFETY: not NULL; that it may be written to is the caller's promise.
+                unsafe { out.write(number) };
+            }
+        }
+    };
+    tell(Refreshed::default());
+    guarded(|| {
+        let context = &object(context.cast_const(), "context")?.context;
+        let most = usize::try_from(max_domains).unwrap_or(usize::MAX);
+        let refreshed = context
+            .refresh(most, timeout(timeout_ms)?)
+            .map_err(|problem| Failure::new(MTASTS_CACHE_UNAVAILABLE, problem))?;
+        tell(refreshed);
         Ok(MTASTS_OK)
     })
 }

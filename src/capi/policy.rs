@@ -116,7 +116,7 @@ pub unsafe extern "C" fn mtasts_policy_id(policy: *const mtasts_policy) -> *cons
     get(policy, ptr::null(), |policy| policy.id.as_ptr())
 }
 
-/// Tells where the policy comes from: "cache", "https", "caller" (`mtasts_policy_parse`) or "none".
+/// Tells where the policy comes from: "cache", "https", "configuration", "caller" (`mtasts_policy_parse`) or "none".
 ///
 /// policy: NULL gives NULL. The text belongs to the policy object. Any thread; does not block.
 ///

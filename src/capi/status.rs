@@ -24,6 +24,8 @@ pub const MTASTS_INVALID_RECORD: c_int = 7;
 pub const MTASTS_NOT_VERIFIED: c_int = 8;
 /// A fault inside libmtasts. Nothing may be concluded from the call.
 pub const MTASTS_INTERNAL: c_int = 9;
+/// The cache cannot be read; `mtasts_last_error` says why and what would mend it.
+pub const MTASTS_CACHE_UNAVAILABLE: c_int = 10;
 
 thread_local! {
     static LAST_ERROR: RefCell<CString> = RefCell::new(CString::default());
@@ -57,6 +59,7 @@ pub extern "C" fn mtasts_status_text(status: c_int) -> *const c_char {
             MTASTS_INVALID_RECORD => c"the STS record is malformed or not the only one",
             MTASTS_NOT_VERIFIED => c"the certificate chain does not verify",
             MTASTS_INTERNAL => c"internal fault",
+            MTASTS_CACHE_UNAVAILABLE => c"the cache cannot be read",
             _ => c"unknown status",
         };
         text.as_ptr()

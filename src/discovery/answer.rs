@@ -3,7 +3,7 @@
 use super::Story;
 use crate::cache::StoredPolicy;
 use crate::reason::{Reason, ResultType};
-use crate::syntax::{DomainError, Mode, PolicyDomain, PolicyError};
+use crate::syntax::{DomainError, Mode, MxHost, MxPattern, PolicyDomain, PolicyError, any_match};
 use crate::time::{UnixTime, describe_seconds};
 use std::sync::Arc;
 
@@ -75,6 +75,33 @@ impl Answer {
     /// The word for the mode, `unknown` included.
     pub fn mode_str(&self) -> &'static str {
         if self.is_unknown { "unknown" } else { self.mode().as_str() }
+    }
+
+    /// Whether an enforced policy leaves no host to which a message could go. Of no hosts nothing is known.
+    pub fn refuses_all(&self, mx_hosts: &[&[u8]]) -> bool {
+        let patterns = self.policy.as_ref().map_or(&[][..], |stored| stored.policy.mx());
+        let is_listed = |host: &&[u8]| MxHost::parse(host).is_ok_and(|host| any_match(patterns, &host));
+        self.published_mode() == Mode::Enforce && !mx_hosts.is_empty() && !mx_hosts.iter().any(is_listed)
+    }
+
+    /// Says in one line why the policy refuses all of a message's MX hosts.
+    pub fn describe_refusal(&self, mx_hosts: &[&[u8]], now: UnixTime) -> String {
+        const SHOWN: usize = 4;
+        let hosts: Vec<String> = mx_hosts.iter().take(SHOWN).map(|host| host.escape_ascii().to_string()).collect();
+        let more = if mx_hosts.len() > SHOWN { ", ..." } else { "" };
+        let (patterns, age) = self.policy.as_ref().map_or_else(Default::default, |stored| {
+            let patterns: Vec<&str> = stored.policy.mx().iter().take(SHOWN).map(MxPattern::as_str).collect();
+            let age = match self.source {
+                Source::Configuration => "stands in the configuration".to_owned(),
+                _ => format!("is {} old", describe_seconds(now.seconds_since(stored.fetched_at))),
+            };
+            (patterns.join(", "), age)
+        });
+        format!(
+            "no MX of {} is listed in its enforced policy: MX {}{more}; policy allows {patterns}; policy {age}",
+            self.domain,
+            hosts.join(", ")
+        )
     }
 
     /// What a TLS report would say of how the answer came about (RFC 8460 section 4.3). A failure under a cached

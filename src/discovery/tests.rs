@@ -21,6 +21,7 @@ struct Scene {
     bodies: Mutex<VecDeque<Result<String, Reason>>>,
     calls: Mutex<Vec<&'static str>>,
     lines: Mutex<Vec<(Level, String)>>,
+    overrides: Overrides,
     on_dns_error: OnTrouble,
     refreshes: bool,
 }
@@ -37,6 +38,7 @@ impl Scene {
             bodies: Mutex::default(),
             calls: Mutex::default(),
             lines: Mutex::default(),
+            overrides: Overrides::new(),
             on_dns_error: OnTrouble::Proceed,
             refreshes: true,
         }
@@ -81,6 +83,7 @@ impl Scene {
             network: self,
             clock: self,
             log: self,
+            overrides: &self.overrides,
             on_dns_error: self.on_dns_error,
             refreshes: self.refreshes,
             fair_time: FAIR_TIME,

@@ -17,7 +17,9 @@ not right, 3 an answer is not known because DNS did not answer.
 
 Examples:
   mtasts lookup example.com
+  mtasts lookup --explain example.com
   mtasts lookup --json - < domains.txt
+  mtasts refresh --max 1000 --timeout 300
   mtasts parse mta-sts.txt"
 )]
 pub struct Arguments {
@@ -31,6 +33,8 @@ pub struct Arguments {
 pub enum Command {
     /// Shows the policy that applies to mail for a domain, and why
     Lookup(LookupArguments),
+    /// Fetches the cached policies anew for which that is due, and says how many could not be fetched
+    Refresh(RefreshArguments),
     /// Reads a policy file and shows what it says, or what is wrong with it
     Parse(ParseArguments),
 }
@@ -43,12 +47,26 @@ pub struct LookupArguments {
     /// Print one JSON object on a line for each domain
     #[arg(long)]
     pub json: bool,
+    /// Tell how the answer came about: what was cached, what DNS and the policy host said, what was decided and why, and
+    /// what would change it
+    #[arg(long)]
+    pub explain: bool,
     /// Use what is cached only: no DNS, no HTTPS
     #[arg(long, conflicts_with = "refresh")]
     pub cache_only: bool,
     /// Ask DNS and fetch the policy now, even if nothing is due
     #[arg(long)]
     pub refresh: bool,
+}
+
+#[derive(Args)]
+pub struct RefreshArguments {
+    /// Fetch at most so many policies, those first that were tried least recently; 0: all
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub max: usize,
+    /// End after so many seconds; what is left over is due the next time
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub timeout: u64,
 }
 
 #[derive(Args)]

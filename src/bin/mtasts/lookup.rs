@@ -33,7 +33,8 @@ fn look_up(context: &Context, domain: &[u8], request: &LookupArguments) -> Resul
         (_, true) => Effort::Refresh,
         _ => Effort::Usual,
     };
-    let answer = context.query(domain, effort, None);
+    let answer =
+        if request.explain { context.explain(domain, effort, None) } else { context.query(domain, effort, None) };
     // What is no domain is shown as it was asked for.
     let shown = if answer.domain.is_empty() {
         String::from_utf8_lossy(domain).escape_debug().to_string()

@@ -7,6 +7,7 @@ mod arguments;
 mod lookup;
 mod output;
 mod parse;
+mod refresh;
 
 use arguments::{Arguments, Command};
 use clap::Parser;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match &arguments.command {
         Command::Lookup(request) => lookup::run(&arguments.settings, request),
+        Command::Refresh(request) => refresh::run(&arguments.settings, request),
         Command::Parse(request) => parse::run(request),
     };
     match outcome {

@@ -10,8 +10,8 @@ pub fn json(domain: &str, answer: &Answer) -> String {
     let stored = answer.policy.as_deref();
     let mx: Vec<&str> = stored.iter().flat_map(|stored| stored.policy.mx()).map(|pattern| pattern.as_str()).collect();
     let lints: Vec<&String> = stored.iter().flat_map(|stored| stored.policy.lints()).collect();
-    let fetched = stored.filter(|_| answer.source != Source::Caller);
-    json!({
+    let fetched = stored.filter(|_| matches!(answer.source, Source::Cache | Source::Https));
+    let mut object = json!({
         "domain": domain,
         "mode": answer.mode_str(),
         "mx": mx,
@@ -22,9 +22,18 @@ pub fn json(domain: &str, answer: &Answer) -> String {
         "expires_at": fetched.map(|stored| stored.expires_at.0),
         "reason": answer.reason.as_str(),
         "reason_text": answer.text,
+        "result_type": answer.result_type().as_str(),
         "lints": lints,
-    })
-    .to_string()
+    });
+    if let Some(story) = &answer.story {
+        object["story"] = json!({
+            "cached": story.cached,
+            "dns": story.dns,
+            "https": story.https,
+            "change": story.change,
+        });
+    }
+    object.to_string()
 }
 
 /// A headline and indented lines, without the last line end.
@@ -40,7 +49,7 @@ pub fn human(title: &str, answer: &Answer) -> String {
         }
         let max_age = stored.policy.max_age();
         line("max_age", &format!("{max_age} ({})", describe_seconds(max_age)));
-        if answer.source != Source::Caller {
+        if matches!(answer.source, Source::Cache | Source::Https) {
             line("id", &stored.id);
             line("fetched", &stored.fetched_at.to_utc_string());
             line("expires", &stored.expires_at.to_utc_string());
@@ -49,8 +58,19 @@ pub fn human(title: &str, answer: &Answer) -> String {
             line("lint", lint);
         }
     }
-    if answer.source != Source::Caller {
-        line("why", &answer.text);
+    match &answer.story {
+        Some(story) => {
+            line("cached", &story.cached);
+            line("dns", &story.dns);
+            line("https", &story.https);
+            line("decided", &format!("{}: {}", answer.mode_str(), answer.text));
+            line("change", &story.change);
+        }
+        None if answer.source == Source::Caller => {}
+        None => line("why", &answer.text),
+    }
+    if let Some(result_type) = answer.result_type().as_str() {
+        line("report", result_type);
     }
     text
 }
