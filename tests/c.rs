@@ -7,12 +7,14 @@
 mod harness;
 
 use harness::{Host, Run, inspect, root};
+use mtasts_world::policy_body;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 const NULLS: &str = "tests/c/nulls.c";
 const LIFE: &str = "tests/c/life.c";
+const REFRESH: &str = "tests/c/refresh.c";
 const GUEST: &str = "tests/c/guest.c";
 
 /// Runs the README's program.
@@ -149,6 +151,49 @@ fn a_call_ends_at_its_timeout_when_nobody_answers() {
     Host::new().passes(&[], LIFE, "a-call-ends-at-its-timeout", &[]);
 }
 
+/// Makes all rows of a host's cache some seconds older.
+fn age(host: &Host, seconds: i64) {
+    let cache = rusqlite::Connection::open(host.path("cache/cache.db")).unwrap();
+    let columns = ["fetched_at", "expires_at", "checked_at", "refresh_at"];
+    let changes = columns.map(|column| format!("{column} = {column} - {seconds}")).join(", ");
+    let aged = cache.execute(&format!("UPDATE domain SET {changes}"), []).unwrap();
+    assert!(aged > 0);
+}
+
+// Conformance: S5-4.
+#[test]
+fn a_policy_that_lists_no_host_of_a_message_is_fetched_anew_before_it_refuses() {
+    let host = Host::new();
+    host.passes(&[], REFRESH, "the-cache-is-filled", &["good.test"]);
+    host.world.publish("good.test", "20260101", policy_body("enforce", &["mx.new.test"], 86_400));
+    let situation = "a-policy-that-lists-no-host-is-fetched-anew";
+    age(&host, 200);
+    host.world.clear_logs();
+    assert!(host.run_situation(REFRESH, situation, &[]).stdout.contains("want"), "too new to be fetched again");
+    assert_eq!(host.world.https_log().len(), 0);
+    age(&host, 100);
+    host.passes(&[], REFRESH, situation, &[]);
+    assert_eq!(host.world.https_log().len(), 1);
+}
+
+// Conformance: S3.3-13, S10.2-1.
+#[test]
+fn a_pass_fetches_what_is_due_the_least_recently_fetched_first() {
+    let host = Host::new();
+    host.passes(&[], REFRESH, "the-cache-is-filled", &["good.test"]);
+    age(&host, 60);
+    host.passes(&[], REFRESH, "the-cache-is-filled", &["testing.test", "none.test"]);
+    age(&host, 50_000);
+    host.world.publish("good.test", "2", policy_body("enforce", &["mx.new.test"], 86_400));
+    host.world.remove_site("mta-sts.testing.test");
+    host.passes(&[], REFRESH, "what-is-due-is-fetched-anew", &["good.test", "testing.test"]);
+}
+
+#[test]
+fn exceptions_pinned_policies_and_observe_act_on_later_calls() {
+    Host::new().passes(&[], REFRESH, "single-domains-have-their-own-rules", &[]);
+}
+
 #[test]
 fn what_is_odd_in_a_policy_is_told_as_lints() {
     Host::new().passes(&[], LIFE, "what-is-odd-is-told", &[]);
@@ -262,6 +307,7 @@ fn valgrind_finds_no_fault_and_no_leak() {
         (&with_tls[..], LIFE, "errno-is-left-alone"),
         (&with_tls[..], LIFE, "a-log-function-may-ask-again"),
         (&with_tls[..], LIFE, "a-setting-acts-on-later-calls"),
+        (&with_tls[..], REFRESH, "single-domains-have-their-own-rules"),
     ] {
         Host::new().passes(valgrind, source, situation, &[]);
     }

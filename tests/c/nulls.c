@@ -126,6 +126,12 @@ static void are_refused(void)
     REFUSED_OUT(answer, mtasts_query_for(context, "good.test", hosts, 1, 0, -1, &answer), MTASTS_INVALID_ARGUMENT,
                 "`timeout_ms`");
 
+    /* refresh */
+    unsigned done = 7, failed = 7;
+    REFUSED(mtasts_refresh(NULL, 0, 0, &done, &failed), MTASTS_NULL_ARGUMENT, CONTEXT);
+    CHECK(done == 0 && failed == 0);
+    REFUSED(mtasts_refresh(context, 0, -1, NULL, NULL), MTASTS_INVALID_ARGUMENT, "`timeout_ms`");
+
     /* policy */
     REFUSED(mtasts_policy_parse(records[0], 14, NULL), MTASTS_NULL_ARGUMENT, POLICY);
     REFUSED_OUT(answer, mtasts_policy_parse(NULL, 1, &answer), MTASTS_NULL_ARGUMENT, "`body`");
