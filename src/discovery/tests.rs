@@ -1,12 +1,13 @@
 //! Discovery against a network and a clock that the test holds in its hands.
 
 use super::*;
+use crate::cache::{Check, Known, Row};
 use crate::config::Settings;
 use crate::reason::{Reason, ResultType};
 use crate::sys::log::Level;
 use crate::time::UnixTime;
 use std::collections::VecDeque;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const START: i64 = 1_800_000_000;
@@ -19,6 +20,8 @@ struct Scene {
     now: Mutex<i64>,
     txt: Mutex<dns::Answer<Vec<u8>>>,
     bodies: Mutex<VecDeque<Result<String, Reason>>>,
+    /// How far the clock steps during the next fetch.
+    step: Mutex<i64>,
     calls: Mutex<Vec<&'static str>>,
     lines: Mutex<Vec<(Level, String)>>,
     overrides: Overrides,
@@ -36,6 +39,7 @@ impl Scene {
             now: Mutex::new(START),
             txt: Mutex::new(dns::Answer::Absent { ttl: None }),
             bodies: Mutex::default(),
+            step: Mutex::default(),
             calls: Mutex::default(),
             lines: Mutex::default(),
             overrides: Overrides::new(),
@@ -135,6 +139,7 @@ impl Network for Scene {
     fn policy_body(&self, _: &PolicyDomain, _: Deadline) -> Result<Vec<u8>, FetchError> {
         self.calls.lock().unwrap().push("get");
         self.others_do_not_wait();
+        *self.now.lock().unwrap() += std::mem::take(&mut *self.step.lock().unwrap());
         match self.bodies.lock().unwrap().pop_front() {
             Some(Ok(body)) => Ok(body.into_bytes()),
             Some(Err(reason)) => Err(FetchError { reason, text: "policy host: as the test wants".to_owned() }),
@@ -418,6 +423,245 @@ fn callers_with_little_time_alone_still_refresh_a_short_policy_before_it_ends() 
         let hasty = Deadline::after(Duration::from_secs(1));
         assert_eq!(scene.discovery().discover(&domain, Effort::default(), hasty).mode_str(), "enforce");
     }
+}
+
+/// Before an enforced policy refuses every host of a message it is fetched anew, at most every five minutes.
+// Conformance: S5-4.
+#[test]
+fn healing_fetches_even_if_the_id_is_unchanged_and_at_most_every_five_minutes() {
+    let scene = Scene::new();
+    scene.dns("a1").https("enforce", 80_000).ask();
+    scene.calls();
+    assert_eq!(scene.after(299).ask_with(Effort::Heal).reason, Reason::Cached);
+    assert_eq!(scene.calls(), "");
+    scene.https("testing", 80_000);
+    let healed = scene.after(1).ask_with(Effort::Heal);
+    assert_eq!((healed.mode_str(), healed.source, healed.reason), ("testing", Source::Https, Reason::Healed));
+    assert_eq!(scene.calls(), "txt get");
+    scene.https_fails(Reason::PolicyHostStatus);
+    let failed = scene.after(300).ask_with(Effort::Heal);
+    assert_eq!((failed.mode_str(), failed.reason), ("testing", Reason::PolicyHostStatus));
+    scene.calls();
+    assert_eq!(scene.after(299).ask_with(Effort::Heal).reason, Reason::BackingOff);
+    assert_eq!(scene.calls(), "");
+    scene.dns("none").https("none", 80_000);
+    assert_eq!(scene.after(1).ask_with(Effort::Heal).mode_str(), "none", "whatever DNS says");
+}
+
+#[test]
+fn healing_that_had_too_little_time_is_not_repeated_with_each_message_and_delays_no_refresh() {
+    let scene = Scene::new();
+    scene.dns("a1").https("enforce", 604_800).ask();
+    let domain = PolicyDomain::parse(b"example.test").unwrap();
+    let hasty = || scene.discovery().discover(&domain, Effort::Heal, Deadline::after(Duration::from_secs(1)));
+    scene.https_fails(Reason::PolicyHostTimedOut).after(400);
+    assert_eq!(hasty().reason, Reason::PolicyHostTimedOut);
+    scene.calls();
+    assert_eq!((hasty().reason, scene.calls()), (Reason::BackingOff, String::new()));
+    scene.dns("a2").https("testing", 604_800).after(60);
+    assert_eq!(scene.told().0, "testing", "the host is not blamed");
+}
+
+/// Another asker holds the turn, and does what the test wants while this one waits.
+fn behind(scene: &Scene, work: impl FnOnce() + Send) -> Answer {
+    let domain = PolicyDomain::parse(b"example.test").unwrap();
+    let mut turn = scene.cache.queue(&domain).unwrap();
+    assert!(turn.has_come());
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            work();
+            drop(turn);
+        });
+        scene.discovery().discover(&domain, Effort::Usual, Deadline::after(Duration::from_secs(4)))
+    })
+}
+
+fn store(scene: &Scene, reason: Reason, life: u64) {
+    let now = scene.now();
+    let check = Check { at: now, until: now.plus(life), reason };
+    let row = Arc::new(Row { policy: None, check, refresh_at: now, failures: Vec::new() });
+    let domain = PolicyDomain::parse(b"example.test").unwrap();
+    let known = Known { row, stored_in: None };
+    scene.cache.store_check(&domain, &known, now, Deadline::after(Duration::from_secs(5)), scene);
+}
+
+// Conformance: S3.3-18.
+#[test]
+fn who_has_waited_shares_what_the_other_has_found() {
+    for (reason, life) in [(Reason::PolicyHostStatus, 0), (Reason::DnsFailed, 0), (Reason::NoRecord, 60)] {
+        let scene = Scene::new();
+        let answer = behind(&scene, || store(&scene, reason, life));
+        assert_eq!((answer.mode_str(), answer.reason, scene.calls()), ("none", reason, String::new()));
+    }
+    let scene = Scene { on_dns_error: OnTrouble::Defer, ..Scene::new() };
+    assert!(behind(&scene, || store(&scene, Reason::DnsFailed, 0)).is_unknown);
+}
+
+#[test]
+fn who_has_waited_for_one_that_ends_with_nothing_does_it_all() {
+    let scene = Scene::new();
+    scene.dns("a1").https("enforce", 80_000);
+    let answer = behind(&scene, || {});
+    assert_eq!((answer.mode_str(), answer.source, scene.calls()), ("enforce", Source::Https, "txt get".to_owned()));
+}
+
+#[test]
+fn who_has_waited_in_vain_fetches_and_never_says_that_there_is_no_policy_for_want_of_time() {
+    let domain = PolicyDomain::parse(b"example.test").unwrap();
+    let limit = Duration::from_millis(200);
+    for (outcome, is_unknown) in [(Reason::PolicyHostTimedOut, true), (Reason::PolicyHostStatus, false)] {
+        let scene = Scene::new();
+        let mut turn = scene.cache.queue(&domain).unwrap();
+        assert!(turn.has_come());
+        scene.dns("a1").https_fails(outcome);
+        let answer = scene.discovery().discover(&domain, Effort::Usual, Deadline::after(limit));
+        assert_eq!((answer.is_unknown, scene.calls()), (is_unknown, "txt get".to_owned()), "{answer:?}");
+        assert_eq!(answer.cause, outcome);
+        scene.https("enforce", 80_000).after(301);
+        let answer = scene.discovery().discover(&domain, Effort::Usual, Deadline::after(limit));
+        assert_eq!((answer.mode_str(), answer.source), ("enforce", Source::Https));
+    }
+}
+
+#[test]
+fn without_a_place_for_the_lock_one_asker_in_a_process_still_keeps_the_others_from_asking() {
+    let scene = Scene::new();
+    let settings = Settings { cache: "/nonexistent/cache.db".into(), ..Settings::default() };
+    let scene = Scene { cache: Cache::new(&settings), ..scene };
+    scene.dns("a1").https("enforce", 604_800).ask();
+    scene.https("enforce", 604_800).after(86_400);
+    assert_eq!(scene.told().2, Reason::Fetched);
+}
+
+// Conformance: S10.2-2, S3.3-14.
+#[test]
+fn a_failing_fetch_is_logged_the_louder_the_nearer_the_end_is() {
+    for (mode, want) in [
+        ("enforce", [Some(Level::Notice), Some(Level::Warning), Some(Level::Error), Some(Level::Error)]),
+        ("testing", [Some(Level::Notice), Some(Level::Warning), Some(Level::Error), Some(Level::Notice)]),
+        ("none", [None; 4]),
+    ] {
+        let scene = Scene::new();
+        scene.dns("a1").https(mode, 800_000).ask();
+        let loudness = [399_000_i64, 401_000, 701_000, 800_001].map(|age| {
+            *scene.now.lock().unwrap() = START + age;
+            scene.lines.lock().unwrap().clear();
+            scene.bodies.lock().unwrap().clear();
+            scene.https_fails(Reason::PolicyHostStatus).ask();
+            scene.lines.lock().unwrap().iter().map(|(level, _)| *level).min()
+        });
+        assert_eq!(loudness, want, "{mode}");
+    }
+    let scene = Scene::new();
+    scene.dns("a1").https("enforce", 800_000).ask();
+    scene.https_fails(Reason::PolicyHostStatus).after(800_000 + 8 * 86_400).ask();
+    assert_eq!(scene.lines.lock().unwrap()[0].0, Level::Notice, "old news");
+}
+
+// Conformance: S10-4.
+#[test]
+fn a_policy_from_the_future_lives_for_max_age_from_when_that_was_seen_and_by_its_fetch_when_the_clock_is_right() {
+    const YEAR: i64 = 31_536_000;
+    let scene = Scene::new();
+    scene.dns("a1").https("enforce", 604_800).ask();
+    scene.dns("none");
+    let fail = || {
+        scene.bodies.lock().unwrap().clear();
+        (0..3).for_each(|_| _ = scene.https_fails(Reason::PolicyHostStatus));
+    };
+    fail();
+    assert_eq!(scene.after(-YEAR).told().0, "enforce");
+    fail();
+    assert_eq!(scene.after(604_800).told().0, "enforce", "kept");
+    assert_eq!(scene.after(1).told().0, "none", "not for ever");
+    fail();
+    assert_eq!(scene.after(YEAR - 604_801 + 100).told().0, "enforce", "not lost");
+    fail();
+    assert_eq!(scene.after(604_700).told().0, "enforce", "to its own end");
+    fail();
+    assert_eq!(scene.after(1).told().0, "none");
+}
+
+#[test]
+fn a_small_step_back_is_followed_by_one_refresh_and_not_by_one_with_each_message() {
+    let scene = Scene::new();
+    scene.dns("a1").https("enforce", 604_800).ask();
+    scene.https_fails(Reason::PolicyHostStatus).after(-3_600).calls();
+    assert_eq!(scene.told().3, "txt get");
+    assert_eq!(scene.told().3, "");
+    scene.https("enforce", 604_800);
+    assert_eq!(scene.after(300).told().2, Reason::Fetched);
+}
+
+#[test]
+fn a_step_of_the_clock_amid_a_fetch_leaves_what_was_learnt_and_blocks_nothing() {
+    for step in [-31_536_000, 31_536_000] {
+        let scene = Scene::new();
+        *scene.step.lock().unwrap() = step;
+        scene.dns("a1").https("enforce", 604_800);
+        assert_eq!(scene.told().0, "enforce");
+        assert_eq!(scene.told(), ("enforce", Source::Cache, Reason::Cached, String::new()), "{step}");
+        *scene.step.lock().unwrap() = step;
+        scene.dns("a2").https_fails(Reason::PolicyHostStatus).after(60);
+        assert_eq!(scene.told().2, Reason::PolicyHostStatus);
+        scene.https("testing", 604_800);
+        let mode = scene.after(360).told().0;
+        assert_eq!(mode, "testing", "{step}");
+    }
+}
+
+#[test]
+fn what_the_configuration_says_of_a_domain_comes_first_until_it_ends() {
+    let mut scene = Scene::new();
+    scene.dns("a1").https("enforce", 604_800).ask();
+    scene.calls();
+    let mut settings = Settings::default();
+    settings.set("domain.example.test", "{ mode = \"none\", until = 2027-01-15, why = \"broken\" }").unwrap();
+    scene.overrides = (*settings.domains).clone();
+    let end = UnixTime::from_utc(2027, 1, 15, 23, 59, 59).unwrap().0;
+    *scene.now.lock().unwrap() = end;
+    assert_eq!(scene.told(), ("none", Source::None, Reason::Exempted, String::new()));
+    scene.https("enforce", 604_800).after(1);
+    assert_eq!(scene.told().0, "enforce");
+    let lines = std::mem::take(&mut *scene.lines.lock().unwrap());
+    let is_logged = |(level, line): &(Level, String)| {
+        *level == Level::Warning && line.contains("example.test") && line.contains("broken") && line.contains("ignored")
+    };
+    assert!(lines.iter().any(is_logged), "{lines:?}");
+
+    settings.set("domain.example.test", "{ mode = \"enforce\", mx = [\"mx.pinned.test\"] }").unwrap();
+    scene.overrides = (*settings.domains).clone();
+    let answer = scene.ask();
+    assert_eq!((answer.mode_str(), answer.source, answer.reason), ("enforce", Source::Configuration, Reason::Pinned));
+    assert!(answer.refuses_all(&[b"mx.example.test"]) && !answer.refuses_all(&[b"mx.pinned.test"]));
+}
+
+#[test]
+fn the_story_tells_each_part_in_its_place() {
+    let scene = Scene::new();
+    let domain = PolicyDomain::parse(b"example.test").unwrap();
+    let tell = || {
+        let discovery = Discovery { tells: true, ..scene.discovery() };
+        *discovery.discover(&domain, Effort::Usual, Deadline::after(Duration::from_secs(60))).story.unwrap()
+    };
+    let parts = |story: Story, parts: [&str; 4]| {
+        let told = [&story.cached, &story.dns, &story.https, &story.change];
+        for (told, part) in told.into_iter().zip(parts) {
+            assert!(told.contains(part), "{part}: {story:?}");
+        }
+    };
+    scene.dns("a1").https("enforce", 604_800);
+    parts(tell(), ["nothing", "id a1", "mode enforce for 7 days", "a new id at _mta-sts.example.test"]);
+    parts(tell(), ["id a1, fetched 0 seconds ago", "nothing is due", "nothing is due", "due in"]);
+    scene.dns("a2").https_fails(Reason::PolicyHostStatus).after(60);
+    parts(tell(), ["in force until", "id a2", "as the test wants", "a new id"]);
+    scene.after(60);
+    parts(tell(), ["id a2 has failed (policy-host-status)", "id a2", "has failed", "looked at again in 1 minute"]);
+    let scene = Scene::new();
+    let discovery = Discovery { tells: true, ..scene.discovery() };
+    let answer = discovery.discover(&domain, Effort::Usual, Deadline::after(Duration::from_secs(60)));
+    parts(*answer.story.unwrap(), ["nothing", "no TXT record", "not asked", "one well-formed STS record"]);
 }
 
 /// The rows of the vectors: one lookup with a cache state, a TXT result and an HTTPS result.
