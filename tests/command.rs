@@ -244,3 +244,128 @@ fn a_reader_that_goes_away_ends_the_command_quietly() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
 }
+
+/// The lines that begin with a word of the story, without the blanks between.
+fn story(output: &Output) -> Vec<(String, String)> {
+    let words = ["cached", "dns", "https", "decided", "change", "report"];
+    let shown = text(&output.stdout);
+    let lines = shown.lines().filter_map(|line| line.trim_start().split_once(' '));
+    lines.filter(|(word, _)| words.contains(word)).map(|(word, rest)| (word.into(), rest.trim().into())).collect()
+}
+
+#[test]
+fn explain_tells_the_story_in_order() {
+    let stage = Stage::new();
+    let told = |domain: &str, want: &[(&str, &str)]| {
+        let output = stage.run(&["lookup", "--explain", domain]);
+        let story = story(&output);
+        assert_eq!(story.len(), want.len(), "{story:?}");
+        for ((word, line), (want_word, part)) in story.iter().zip(want) {
+            assert!(word == want_word && line.contains(part), "{want_word} {part}: {story:?}");
+        }
+    };
+    told(
+        "good.test",
+        &[
+            ("cached", "nothing"),
+            ("dns", "_mta-sts.good.test: id a1"),
+            ("https", "mode enforce for 7 days"),
+            ("decided", "enforce: policy of good.test (mode enforce, id a1, 0 seconds old), fetched now"),
+            ("change", "a new id at _mta-sts.good.test"),
+        ],
+    );
+    told(
+        "good.test",
+        &[
+            ("cached", "policy of mode enforce, id a1"),
+            ("dns", "not asked: nothing is due"),
+            ("https", "not asked: nothing is due"),
+            ("decided", "enforce: policy of good.test"),
+            ("change", "its end on "),
+        ],
+    );
+    told(
+        "wrong.test",
+        &[
+            ("cached", "nothing"),
+            ("dns", "id a1"),
+            ("https", "its certificate is for another name"),
+            ("decided", "none: no policy for wrong.test"),
+            ("change", "a good answer of mta-sts.wrong.test"),
+            ("report", "sts-webpki-invalid"),
+        ],
+    );
+    told(
+        "servfail.test",
+        &[
+            ("cached", "nothing"),
+            ("dns", "Server Failure"),
+            ("https", "not asked"),
+            ("decided", "none: no policy known for servfail.test"),
+            ("change", "an answer from DNS"),
+        ],
+    );
+    let json = stage.json(&["lookup", "--explain", "--json", "none.test", "good.test"]);
+    assert_eq!(json[0]["story"]["cached"], "nothing");
+    assert_eq!(json[1]["story"]["https"], "not asked: nothing is due");
+    assert!(stage.json(&["lookup", "--json", "good.test"])[0].get("story").is_none());
+}
+
+#[test]
+fn refresh_fetches_what_is_due_and_counts_what_fails() {
+    let stage = Stage::new();
+    let refresh = |more: &[&str]| {
+        let output = stage.run(&[&["refresh"], more].concat());
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    assert_eq!(refresh(&[]), (Some(0), "0 refreshed, 0 failed\n".into(), String::new()));
+    stage.run(&["lookup", "good.test", "testing.test", "none.test"]);
+    let due = || {
+        let cache = rusqlite::Connection::open(&stage.cache).unwrap();
+        cache.execute("UPDATE domain SET fetched_at = fetched_at - 500000, refresh_at = 0, failures = ''", []).unwrap();
+    };
+    due();
+    assert_eq!(refresh(&["--max", "2"]).1, "2 refreshed, 0 failed\n");
+    assert_eq!(refresh(&[]).1, "1 refreshed, 0 failed\n");
+    due();
+    for name in ["good.test", "none.test"] {
+        stage.world.remove_site(&format!("mta-sts.{name}"));
+    }
+    let (status, counts, log) = refresh(&["--timeout", "60"]);
+    assert_eq!((status, &*counts), (Some(0), "1 refreshed, 2 failed\n"));
+    // Two thirds of its life are over: that is a warning. Nobody is told about mode none.
+    assert!(log.contains("good.test") && log.contains("stays in force") && !log.contains("none.test"), "{log}");
+    assert_eq!(stage.json(&["lookup", "--json", "--cache-only", "good.test"])[0]["mode"], "enforce");
+    std::fs::remove_dir_all(stage.cache.parent().unwrap()).unwrap();
+    let (status, _, log) = refresh(&[]);
+    assert!(status == Some(2) && log.contains("install -d -m 0750"), "{log}");
+}
+
+#[test]
+fn the_units_of_systemd_are_valid_and_start_a_command_that_there_is() {
+    let stage = Stage::new();
+    let units = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/systemd");
+    let service = std::fs::read_to_string(units.join("mtasts-refresh.service")).unwrap();
+    let start = service.lines().find_map(|line| line.strip_prefix("ExecStart=mtasts ")).unwrap();
+    let words: Vec<&str> = start.split(' ').collect();
+    assert_eq!(text(&stage.run(&words).stdout), "0 refreshed, 0 failed\n");
+
+    // Only what is installed passes: the command by its path, a user that every machine has.
+    let copies = stage.world.directory().join("units");
+    std::fs::create_dir(&copies).unwrap();
+    let here = service.replace("ExecStart=mtasts", concat!("ExecStart=", env!("CARGO_BIN_EXE_mtasts")));
+    let here = here.replace("User=Debian-exim", "User=root");
+    std::fs::write(copies.join("mtasts-refresh.service"), here).unwrap();
+    std::fs::copy(units.join("mtasts-refresh.timer"), copies.join("mtasts-refresh.timer")).unwrap();
+    let verify = Command::new("systemd-analyze")
+        .args(["verify", "--man=no", "./mtasts-refresh.service", "./mtasts-refresh.timer"])
+        .current_dir(&copies)
+        .output();
+    match verify {
+        Ok(output) => assert!(output.status.success() && output.stderr.is_empty(), "{output:?}"),
+        Err(error) => {
+            assert!(std::env::var_os("MTASTS_NO_SKIP").is_none_or(|value| value != "1"), "systemd-analyze: {error}");
+            println!("SKIPPED: systemd-analyze is not installed");
+        }
+    }
+}

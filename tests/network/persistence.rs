@@ -6,6 +6,7 @@ use mtasts::reason::{Reason, ResultType};
 use mtasts::syntax::Mode;
 use mtasts_world::{Answer, Certificate, Record, Response, Site, policy_body};
 use std::thread;
+use std::time::Duration;
 
 fn id_of(answer: &mtasts::discovery::Answer) -> &str {
     answer.policy.as_ref().map_or("", |stored| &stored.id)
@@ -365,4 +366,49 @@ fn eight_threads_that_ask_at_once_all_get_the_policy() {
     });
     stage.network_off(true);
     names.iter().for_each(|name| wants(&ask(&stage.context(), name), name));
+}
+
+// Conformance: S3.3-13, S10.2-1.
+#[test]
+fn a_pass_keeps_policies_alive_for_weeks_without_mail_and_without_a_record() {
+    let stage = Stage::new();
+    let clock = SetClock::new();
+    let domains: Vec<String> = (0..6).map(|number| format!("d{number}.test")).collect();
+    for domain in &domains {
+        stage.publish(domain);
+        POLICY.check(domain, &ask(&stage.context_at(&clock), domain));
+        stage.world.remove(&format!("_mta-sts.{domain}"));
+    }
+    let mut fetches = 0;
+    for _ in 0..30 {
+        clock.advance(i64::try_from(DAY).unwrap());
+        let context = stage.context_at(&clock);
+        let refreshed = context.refresh(4, None).unwrap();
+        assert!(refreshed.done <= 4 && refreshed.failed == 0, "{refreshed:?}");
+        fetches += refreshed.done;
+    }
+    assert!(fetches >= 6 * 15, "{fetches}");
+    for domain in &domains {
+        let answer = stage.context_at(&clock).query(domain.as_bytes(), CACHE_ONLY, None);
+        assert_eq!(answer.mode(), Mode::Enforce, "{answer:?}");
+    }
+    assert_eq!(stage.context_at(&clock).refresh(1, Some(Duration::from_millis(1))).unwrap().done, 0, "a deadline");
+}
+
+#[test]
+fn policies_that_cannot_be_fetched_are_no_reason_to_starve_the_others() {
+    let stage = Stage::new();
+    let clock = SetClock::new();
+    for name in ["bad0.test", "bad1.test", "bad2.test", "good.test"] {
+        clock.advance(60);
+        stage.publish(name);
+        POLICY.check(name, &ask(&stage.context_at(&clock), name));
+    }
+    (0..3).for_each(|number| stage.world.remove_site(&format!("mta-sts.bad{number}.test")));
+    clock.advance(i64::try_from(DAY).unwrap());
+    let passes = (0..4).map(|_| {
+        clock.advance(3_600);
+        stage.context_at(&clock).refresh(2, None).unwrap()
+    });
+    assert!(passes.map(|pass| pass.done).sum::<u32>() >= 1);
 }
