@@ -82,6 +82,7 @@ fn json_has_every_field_and_null_for_what_does_not_exist() {
         "expires_at",
         "reason",
         "reason_text",
+        "result_type",
         "lints",
     ];
     assert_eq!(keys, wanted);
