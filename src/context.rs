@@ -145,7 +145,8 @@ impl Context {
             Err(error) => return Answer::impossible(error),
         };
         let mut answer = self.discover(&domain, effort, deadline, false);
-        if effort == Effort::Usual && answer.source == Source::Cache && answer.refuses_all(mx_hosts) {
+        let is_cached = effort == Effort::Usual && answer.source == Source::Cache;
+        if is_cached && answer.refuses_all(mx_hosts) && !deadline.has_passed() {
             answer = self.discover(&domain, Effort::Heal, deadline, false);
         }
         if answer.is_observed && answer.refuses_all(mx_hosts) {

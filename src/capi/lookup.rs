@@ -17,7 +17,8 @@ pub const MTASTS_MODE_NONE: c_int = 0;
 pub const MTASTS_MODE_TESTING: c_int = 1;
 /// Deliver only to listed hosts over verified TLS.
 pub const MTASTS_MODE_ENFORCE: c_int = 2;
-/// Nothing is known, and the configuration says `on_dns_error = "defer"`: keep the message.
+/// It is not known whether there is a policy: keep the message. DNS did not answer and the configuration says
+/// `on_dns_error = "defer"`, or another asker's fetch was waited for, and then the time was too short.
 pub const MTASTS_MODE_UNKNOWN: c_int = 3;
 
 /// A buffer of this size takes the mx patterns of any policy.
