@@ -176,6 +176,28 @@ fn a_policy_that_lists_no_host_of_a_message_is_fetched_anew_before_it_refuses() 
     assert_eq!(host.world.https_log().len(), 1);
 }
 
+// Conformance: S5-4.
+#[test]
+fn exim_too_gets_a_policy_that_is_fetched_anew_before_it_refuses() {
+    let host = Host::new();
+    host.passes(&[], REFRESH, "the-cache-is-filled", &["good.test"]);
+    host.world.publish("good.test", "20260101", policy_body("enforce", &["mx.new.test"], 86_400));
+    age(&host, 300);
+    host.passes(&[], REFRESH, "exim-gets-a-healed-policy", &[]);
+}
+
+#[test]
+fn exim_follows_exceptions_pinned_policies_and_observe() {
+    let host = Host::new();
+    let configuration = fs::read_to_string(host.configuration()).unwrap();
+    let tables = "[domain.\"good.test\"]\nmode = \"none\"\nuntil = 2999-12-31\nwhy = \"a test\"\n\
+                  [domain.\"absent.test\"]\nmode = \"enforce\"\nmx = [\"mx.absent.test\"]\n";
+    fs::write(host.configuration(), format!("{configuration}{tables}")).unwrap();
+    host.passes(&[], REFRESH, "exim-follows-the-configuration", &[]);
+    fs::write(host.configuration(), format!("{configuration}observe = true\n")).unwrap();
+    host.passes(&[], REFRESH, "exim-only-observes", &[]);
+}
+
 // Conformance: S3.3-13, S10.2-1.
 #[test]
 fn a_pass_fetches_what_is_due_the_least_recently_fetched_first() {

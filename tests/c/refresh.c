@@ -90,6 +90,45 @@ static void what_is_due_is_fetched_anew(void)
     mtasts_context_free(context);
 }
 
+/* What Exim is told about a domain with these MX records. */
+static int exim(const char *domain, const char *mx_list, const char **told)
+{
+    static char domain_copy[256], mx_copy[256];
+    unsigned char *yield = NULL, *arguments[] = {(unsigned char *)domain_copy, (unsigned char *)mx_copy};
+    snprintf(domain_copy, sizeof domain_copy, "%s", domain);
+    snprintf(mx_copy, sizeof mx_copy, "%s", mx_list);
+    int status = mtasts_exim(&yield, 2, arguments);
+    *told = (const char *)yield;
+    return status;
+}
+
+static void exim_gets_a_healed_policy(void)
+{
+    const char *told = NULL;
+    CHECK_NUMBER(exim("good.test", "10 mx.new.test", &told), 0);
+    CHECK_TEXT(told, "mx.new.test");
+    CHECK_NUMBER(exim("good.test", "10 mx.good.test", &told), 2);
+    CHECK(strstr(told, "no MX of good.test is listed") != NULL);
+}
+
+static void exim_follows_the_configuration(void)
+{
+    const char *told = NULL;
+    CHECK_NUMBER(exim("good.test", "10 mx.evil.test", &told), 0);
+    CHECK_TEXT(told, "");
+    CHECK_NUMBER(exim("absent.test", "10 mx.evil.test", &told), 2);
+    CHECK(strstr(told, "policy stands in the configuration") != NULL);
+    CHECK_NUMBER(exim("absent.test", "10 mx.evil.test,20 mx.absent.test", &told), 0);
+    CHECK_TEXT(told, "mx.absent.test");
+}
+
+static void exim_only_observes(void)
+{
+    const char *told = NULL;
+    CHECK_NUMBER(exim("good.test", "10 mx.evil.test", &told), 0);
+    CHECK_TEXT(told, "");
+}
+
 static void single_domains_have_their_own_rules(void)
 {
     mtasts_context *context = new_context();
@@ -131,5 +170,8 @@ MAIN(
     {"the-cache-is-filled", the_cache_is_filled},
     {"a-policy-that-lists-no-host-is-fetched-anew", a_policy_that_lists_no_host_is_fetched_anew},
     {"what-is-due-is-fetched-anew", what_is_due_is_fetched_anew},
+    {"exim-gets-a-healed-policy", exim_gets_a_healed_policy},
+    {"exim-follows-the-configuration", exim_follows_the_configuration},
+    {"exim-only-observes", exim_only_observes},
     {"single-domains-have-their-own-rules", single_domains_have_their_own_rules},
 )
