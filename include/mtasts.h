@@ -86,7 +86,10 @@
 /** Deliver only to listed hosts over verified TLS. */
 #define MTASTS_MODE_ENFORCE 2
 
-/** Nothing is known, and the configuration says on_dns_error = "defer": keep the message. */
+/**
+ * It is not known whether there is a policy: keep the message. DNS did not answer and the configuration says
+ * on_dns_error = "defer", or another asker's fetch was waited for, and then the time was too short.
+ */
 #define MTASTS_MODE_UNKNOWN 3
 
 /** A buffer of this size takes the mx patterns of any policy. */
