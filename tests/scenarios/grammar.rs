@@ -210,6 +210,10 @@ fn statement(step: &mut Step, text: &str) -> Result<(), String> {
         step.acts.push(Act::World(text.to_owned()));
         return Ok(());
     }
+    if let Some(records) = text.strip_prefix("dns=") {
+        step.acts.push(Act::Dns(dns(&split(records.as_bytes())?)?));
+        return Ok(());
+    }
     let words = split(text.as_bytes())?;
     let texts = words.iter().map(Word::text).collect::<Result<Vec<String>, String>>()?;
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
@@ -238,7 +242,6 @@ fn statement(step: &mut Step, text: &str) -> Result<(), String> {
             step.timeout = Some(Duration::from_secs(u64::try_from(seconds).map_err(|_| "want a time to come")?));
         }
         ["effort=cache-only" | "effort=refresh"] => step.effort = value("effort=").map(str::to_owned),
-        [_, ..] if value("dns=").is_some() => step.acts.push(Act::Dns(dns(&words)?)),
         [_, rest @ ..] if value("https=").is_some() => {
             step.acts.push(Act::Https(https(value("https=").unwrap_or_default(), rest)?));
         }
@@ -270,29 +273,27 @@ fn one_of(known: &str, word: &str) -> Result<String, String> {
 
 fn dns(words: &[Word]) -> Result<Dns, String> {
     let mut dns = Dns { ttl: 60, ..Dns::default() };
-    for (at, word) in words.iter().enumerate() {
+    for word in words {
         let text = word.text()?;
-        let value = if at == 0 { text.trim_start_matches("dns=") } else { &text };
-        let option = |key: &str| if word.quoted { None } else { value.strip_prefix(key) };
-        if value == "truncated" {
+        if word.quoted {
+            dns.records.push(text.into_bytes());
+        } else if text == "truncated" {
             dns.is_truncated = true;
-        } else if value == "changing" || is_among(FAILURES, value) {
-            dns.failure = Some(value.to_owned());
-        } else if let Some(ttl) = option("ttl=") {
+        } else if text == "changing" || is_among(FAILURES, &text) {
+            dns.failure = Some(text);
+        } else if let Some(ttl) = text.strip_prefix("ttl=") {
             dns.ttl = span(ttl)?.try_into().map_err(|_| "the ttl is too large")?;
-        } else if let Some(strangers) = option("strangers=") {
+        } else if let Some(strangers) = text.strip_prefix("strangers=") {
             let (count, length) = strangers.split_once('x').unwrap_or((strangers, "40"));
             let number = |text: &str| text.parse::<usize>().map_err(|_| "want strangers=COUNTxBYTES");
             dns.strangers = (number(count)?, number(length)?);
-        } else if value.is_empty() && !word.quoted && at > 0 || text == "dns=" {
-            return Err("want an id, records or a failure".to_owned());
-        } else if value.bytes().all(|byte| byte.is_ascii_alphanumeric()) && !value.is_empty() {
-            dns.records.push(format!("v=STSv1; id={value};").into_bytes());
+        } else if text.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            dns.records.push(format!("v=STSv1; id={text};").into_bytes());
         } else {
-            dns.records.push(value.as_bytes().to_vec());
+            return Err(format!("`{text}` is no id, want other records in quotes"));
         }
     }
-    Ok(dns)
+    if words.is_empty() { Err("want an id, records or a failure".to_owned()) } else { Ok(dns) }
 }
 
 fn https(what: &str, options: &[&str]) -> Result<Https, String> {

@@ -32,22 +32,21 @@ fn refresh(_context: &Context, _timeout: Option<Duration>) -> Result<(u32, u32),
     Err("this library has no refresh pass".to_owned())
 }
 
-pub fn play(scene: &Scene, way: Way) -> Vec<String> {
+/// Plays a scene up to its first fault.
+pub fn play(scene: &Scene, way: Way) -> Option<String> {
     let stage = Stage::new();
     let settings = stage.settings();
     let mut player = Player { way, stage, settings, context: None, lines: Arc::default(), promise: Promise::default() };
-    let mut faults = Vec::new();
     for step in &scene.steps {
         for time in &step.times {
-            let told = player.step(step, *time).unwrap_or_else(|error| vec![error]);
-            faults.extend(
-                told.iter().map(|fault| {
-                    format!("{}:{}: {way:?}, {time} seconds into the scene: {fault}", scene.path, step.line)
-                }),
-            );
+            let faults = player.step(step, *time).unwrap_or_else(|error| vec![error]);
+            if !faults.is_empty() {
+                let at = format!("{}:{}: {way:?}, {time} seconds into the scene", scene.path, step.line);
+                return Some(format!("{at}:\n    {}", faults.join("\n    ")));
+            }
         }
     }
-    faults
+    None
 }
 
 struct Player {
@@ -116,7 +115,7 @@ impl Player {
         if !faults.is_empty() {
             faults.push(format!("got {brought:?}"));
         }
-        Ok(if faults.is_empty() { faults } else { vec![faults.join("\n    ")] })
+        Ok(faults)
     }
 
     fn ask(&mut self, step: &Step) -> Result<(Option<Answer>, (u32, u32)), String> {

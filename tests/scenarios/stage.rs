@@ -203,7 +203,9 @@ fn failed(failure: &str, ttl: u32) -> Answer {
 }
 
 fn record_answer(dns: &Dns) -> Answer {
-    let text = |bytes: &[u8]| Record::Txt(bytes.chunks(255).map(<[u8]>::to_vec).collect());
+    let text = |bytes: &[u8]| {
+        Record::Txt(bytes.chunks(255).chain(bytes.is_empty().then_some(bytes)).map(<[u8]>::to_vec).collect())
+    };
     let records = |records: Vec<Record>| Answer::Records { ttl: dns.ttl, records };
     let answer = match dns.failure.as_deref() {
         Some("changing") => {
