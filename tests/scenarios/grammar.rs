@@ -1,12 +1,10 @@
-//! Scene files to values. Every mistake is an error that names file and line; the grammar is in `main.rs`.
+//! Scene files to values. Every mistake is an error that names file and line; the grammar is in `README.md`.
 
 use mtasts_world::Certificate;
 use mtasts_world::words::{Word, split};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-/// The beginnings of statements that the world understands itself.
-const WORLD: [&str; 5] = ["dns ", "authentic ", "policy ", "body ", "status "];
 const HOSTS: &str = "enforce testing none silent no-handshake tls1.1 closing vector:NAME body:TEXT 200 to 599";
 const SHAPES: &str = "length chunked broken-chunks short long gzip http1.0 cut drip-header drip-body endless-header \
                       endless-body";
@@ -51,7 +49,7 @@ pub enum Act {
     Https(Https),
     /// What the lookups of the policy host's address bring, one after the other.
     Address(Vec<Vec<String>>),
-    /// Something that the world's own grammar says.
+    /// Lines of the world's own grammar.
     World(String),
     Clock {
         by: i64,
@@ -206,8 +204,11 @@ fn statements(text: &str) -> Result<Vec<String>, String> {
 }
 
 fn statement(step: &mut Step, text: &str) -> Result<(), String> {
-    if WORLD.iter().any(|word| text.starts_with(word)) {
-        step.acts.push(Act::World(text.to_owned()));
+    if text.starts_with("dns ") {
+        match step.acts.last_mut() {
+            Some(Act::World(lines)) => lines.extend(["\n", text]),
+            _ => step.acts.push(Act::World(text.to_owned())),
+        }
         return Ok(());
     }
     if let Some(records) = text.strip_prefix("dns=") {
