@@ -48,6 +48,7 @@ impl Promise {
     pub fn judge(&mut self, answer: &Answer, served: Option<&[u8]>, connections: usize, now: i64) -> Vec<String> {
         let mut faults = Vec::new();
         let body = answer.policy.as_ref().map(|stored| &*stored.body);
+        let fetched_at = answer.policy.as_ref().map(|stored| stored.fetched_at.0);
         if answer.source == Source::Https {
             if connections == 0 || body.is_none() || body != served {
                 faults.push("the policy is said to be fetched, and was not served so".to_owned());
@@ -61,6 +62,9 @@ impl Promise {
             }
             Some((true, known)) if body.is_some_and(|body| body != known.body) => {
                 faults.push("not the policy that was fetched last".to_owned());
+            }
+            Some((true, known)) if fetched_at.is_some_and(|at| at != known.fetched_at) && now >= known.fetched_at => {
+                faults.push("lives longer or shorter than from its fetch".to_owned());
             }
             Some((true, _)) => {}
             _ if answer.source == Source::Cache => {
@@ -104,12 +108,14 @@ mod tests {
     fn an_answer_that_breaks_the_promise_is_told() {
         let other = b"version: STSv1\nmode: enforce\nmx: b.test\nmax_age: 100\n";
         let testing = b"version: STSv1\nmode: testing\nmx: a.test\nmax_age: 100\n";
+        let younger = Answer { source: Source::Cache, ..Answer::parsed(ENFORCE, UnixTime(1)).unwrap() };
         let rows = [
             ("as served", answer(ENFORCE, Source::Https), 1, 0, true),
             ("not as served", answer(other, Source::Https), 1, 0, false),
             ("without a connection", answer(ENFORCE, Source::Https), 0, 0, false),
             ("kept", answer(ENFORCE, Source::Cache), 0, 100, true),
             ("kept too long", answer(ENFORCE, Source::Cache), 0, 101, false),
+            ("kept, and prolonged", younger, 0, 100, false),
             ("kept, and another one", answer(other, Source::Cache), 0, 50, false),
             ("weaker", answer(testing, Source::Cache), 0, 50, false),
             ("lost", nothing(), 0, 100, false),
