@@ -4,6 +4,7 @@
 //! header; a client that names no known site gets a certificate for `unknown.test` and status 404.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -55,6 +56,22 @@ pub enum Response {
     Drip { bytes: Vec<u8>, pause: Duration },
     /// `head`, then `chunk` for ever.
     Endless { head: Vec<u8>, chunk: Vec<u8> },
+    /// Knows no newer version than TLS 1.1.
+    Tls11,
+    /// These bytes, then the other answer.
+    Then(Vec<u8>, Box<Response>),
+    /// Once the request is there, calls a function of the test, and answers when that returns.
+    After(Hook, Box<Response>),
+}
+
+/// A function of a test.
+#[derive(Clone)]
+pub struct Hook(pub Arc<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hook")
+    }
 }
 
 impl Response {
@@ -173,6 +190,10 @@ impl Shared {
         if matches!(site.response, Response::NoHandshake) {
             return tls::wait_for_end(&mut stream);
         }
+        if matches!(site.response, Response::Tls11) {
+            self.log.line(format!("{address} handshake-failed sni={shown} TLS 1.1 only"));
+            return tls::answer_as_tls11(&mut stream);
+        }
         let handshake = self
             .ca
             .server_config(&host, site.certificate, site.tls12_only)
@@ -240,7 +261,15 @@ fn respond(stream: &mut TlsStream, response: &Response, request_line: &str, stop
             let _ = send(stream, bytes);
             return tls::cut(stream);
         }
-        Response::Silent | Response::NoHandshake => return tls::wait_for_end(&mut stream.sock),
+        Response::Silent | Response::NoHandshake | Response::Tls11 => return tls::wait_for_end(&mut stream.sock),
+        Response::After(hook, then) => {
+            (hook.0)();
+            return respond(stream, then, request_line, stop);
+        }
+        Response::Then(bytes, then) => match send(stream, bytes) {
+            Ok(()) => return respond(stream, then, request_line, stop),
+            Err(error) => Err(error),
+        },
         Response::Drip { bytes, pause } => bytes.iter().try_for_each(|byte| {
             send(stream, &[*byte])?;
             if stop.wait(*pause) { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }

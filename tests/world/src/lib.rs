@@ -22,7 +22,7 @@ pub mod scene;
 mod serve;
 mod smtp;
 mod tls;
-mod words;
+pub mod words;
 mod zone;
 
 use std::io;
@@ -34,7 +34,7 @@ use tempfile::TempDir;
 
 pub use ca::Certificate;
 pub use hickory_proto::rr::RecordType;
-pub use https::{HttpsRequest, Response, Site};
+pub use https::{Hook, HttpsRequest, Response, Site};
 pub use smtp::{Smtp, Starttls};
 pub use zone::{Answer, DEFAULT_NEGATIVE_TTL, DEFAULT_TTL, Record};
 

@@ -1,7 +1,7 @@
 //! The server's side of a TLS handshake, in two steps: first the client's greeting, so that the server can choose by
 //! the name in it, then the rest. Also the polite and the rude end of a connection.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +64,16 @@ pub fn shake_hands(hello: Hello, mut stream: TcpStream, config: Arc<ServerConfig
         }
     }
     Ok(StreamOwned::new(connection, stream))
+}
+
+/// Answers a greeting as a server that knows nothing newer than TLS 1.1 (RFC 4346 section 7.4.1.3), and ends.
+pub fn answer_as_tls11(stream: &mut TcpStream) {
+    const VERSION: [u8; 2] = [3, 2];
+    // TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA, no compression, no session.
+    let server_hello = [&[2, 0, 0, 38][..], &VERSION, &[7; 32], &[0, 0xc0, 0x13, 0]].concat();
+    let record = [&[22][..], &VERSION, &[0, 42], &server_hello].concat();
+    let _ = stream.write_all(&record);
+    finish(stream);
 }
 
 /// The version of a connection, in the words of OpenSSL.

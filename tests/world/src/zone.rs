@@ -41,6 +41,8 @@ pub enum Answer {
     Silent,
     /// Over UDP an empty answer with the TC flag, over TCP the answer inside.
     Truncated(Box<Answer>),
+    /// Each query uses up one of these; the last one stays.
+    InTurn(Vec<Answer>),
 }
 
 impl Answer {
@@ -67,6 +69,7 @@ impl Answer {
                 types
             }
             Answer::Truncated(inner) => inner.record_types(),
+            Answer::InTurn(answers) => answers.first().map_or_else(Vec::new, Answer::record_types),
             _ => Vec::new(),
         }
     }
@@ -79,6 +82,7 @@ impl Answer {
                 Answer::Records { ttl: *ttl, records: records.cloned().collect() }
             }
             Answer::Truncated(inner) => Answer::Truncated(Box::new(inner.only(record_type))),
+            Answer::InTurn(answers) => Answer::InTurn(answers.iter().map(|answer| answer.only(record_type)).collect()),
             other => other.clone(),
         }
     }
@@ -88,6 +92,8 @@ impl Answer {
         match self {
             Answer::Records { records, .. } => records.iter().try_for_each(|record| record.to_wire().map(drop)),
             Answer::Truncated(inner) => inner.check(),
+            Answer::InTurn(answers) if answers.is_empty() => Err("no answers in turn, want one or more".to_owned()),
+            Answer::InTurn(answers) => answers.iter().try_for_each(Answer::check),
             _ => Ok(()),
         }
     }
@@ -220,7 +226,7 @@ impl Zone {
     }
 
     /// The reply to a question; `None` for silence.
-    pub fn resolve(&self, name: &Name, record_type: RecordType) -> Option<Reply> {
+    pub fn resolve(&mut self, name: &Name, record_type: RecordType) -> Option<Reply> {
         let mut reply = Reply {
             code: ResponseCode::NoError,
             answers: Vec::new(),
@@ -268,22 +274,27 @@ impl Zone {
                     reply.answers.clear();
                     break;
                 }
-                Answer::Silent | Answer::Truncated(_) => return None,
+                Answer::Silent | Answer::Truncated(_) | Answer::InTurn(_) => return None,
             }
         }
         Some(reply)
     }
 
-    fn find(&self, key: &str, record_type: RecordType) -> Answer {
+    fn find(&mut self, key: &str, record_type: RecordType) -> Answer {
         let no_data = Answer::NoData { negative_ttl: Some(DEFAULT_NEGATIVE_TTL) };
-        let Some(node) = self.nodes.get(key) else {
+        let Some(node) = self.nodes.get_mut(key) else {
             let below = format!(".{key}");
             let has_children = self.nodes.keys().any(|known| known.ends_with(&below));
             return if has_children { no_data } else { Answer::NxDomain { negative_ttl: Some(DEFAULT_NEGATIVE_TTL) } };
         };
-        let found = node.by_type.get(&record_type).or(node.for_any_type.as_ref());
-        match found.or_else(|| node.by_type.get(&RecordType::CNAME)) {
+        let found = match node.by_type.contains_key(&record_type) {
+            true => node.by_type.get_mut(&record_type),
+            false => node.for_any_type.as_mut().or_else(|| node.by_type.get_mut(&RecordType::CNAME)),
+        };
+        match found {
             Some(Answer::Records { records, .. }) if records.is_empty() => no_data,
+            Some(Answer::InTurn(answers)) if answers.len() > 1 => answers.remove(0),
+            Some(Answer::InTurn(answers)) => answers.first().cloned().unwrap_or(no_data),
             Some(answer) => answer.clone(),
             None => no_data,
         }
@@ -314,7 +325,7 @@ fn soa(name: &Name, negative_ttl: u32) -> WireRecord {
 mod tests {
     use super::*;
 
-    fn ask(zone: &Zone, name: &str, record_type: RecordType) -> Option<(ResponseCode, usize)> {
+    fn ask(zone: &mut Zone, name: &str, record_type: RecordType) -> Option<(ResponseCode, usize)> {
         let reply = zone.resolve(&wire_name(name).unwrap(), record_type)?;
         Some((reply.code, reply.answers.len()))
     }
@@ -324,22 +335,22 @@ mod tests {
         let mut zone = Zone::default();
         zone.set("a.test", &Answer::record(Record::txt("old"))).unwrap();
         zone.set("A.test.", &Answer::ServFail).unwrap();
-        assert_eq!(ask(&zone, "a.test", RecordType::TXT), Some((ResponseCode::ServFail, 0)));
+        assert_eq!(ask(&mut zone, "a.test", RecordType::TXT), Some((ResponseCode::ServFail, 0)));
         zone.set("a.test", &Answer::record(Record::txt("new"))).unwrap();
-        assert_eq!(ask(&zone, "a.test", RecordType::TXT), Some((ResponseCode::NoError, 1)));
-        assert_eq!(ask(&zone, "a.test", RecordType::A), Some((ResponseCode::ServFail, 0)));
+        assert_eq!(ask(&mut zone, "a.test", RecordType::TXT), Some((ResponseCode::NoError, 1)));
+        assert_eq!(ask(&mut zone, "a.test", RecordType::A), Some((ResponseCode::ServFail, 0)));
         zone.set_type("a.test", RecordType::MX, &Answer::Silent).unwrap();
-        assert_eq!(ask(&zone, "a.test", RecordType::MX), None);
+        assert_eq!(ask(&mut zone, "a.test", RecordType::MX), None);
     }
 
     #[test]
     fn a_name_above_others_has_no_data_and_an_unknown_one_does_not_exist() {
         let mut zone = Zone::default();
         zone.set("_mta-sts.good.test", &Answer::record(Record::txt("x"))).unwrap();
-        assert_eq!(ask(&zone, "good.test", RecordType::TXT), Some((ResponseCode::NoError, 0)));
-        assert_eq!(ask(&zone, "ood.test", RecordType::TXT), Some((ResponseCode::NXDomain, 0)));
+        assert_eq!(ask(&mut zone, "good.test", RecordType::TXT), Some((ResponseCode::NoError, 0)));
+        assert_eq!(ask(&mut zone, "ood.test", RecordType::TXT), Some((ResponseCode::NXDomain, 0)));
         zone.remove("_mta-sts.good.test");
-        assert_eq!(ask(&zone, "good.test", RecordType::TXT), Some((ResponseCode::NXDomain, 0)));
+        assert_eq!(ask(&mut zone, "good.test", RecordType::TXT), Some((ResponseCode::NXDomain, 0)));
     }
 
     #[test]
@@ -347,12 +358,12 @@ mod tests {
         let mut zone = Zone::default();
         zone.set("a.test", &Answer::record(Record::Cname("b.test".into()))).unwrap();
         zone.set("b.test", &Answer::record(Record::Cname("c.test".into()))).unwrap();
-        assert_eq!(ask(&zone, "a.test", RecordType::TXT), Some((ResponseCode::NXDomain, 2)));
-        assert_eq!(ask(&zone, "a.test", RecordType::CNAME), Some((ResponseCode::NoError, 1)));
+        assert_eq!(ask(&mut zone, "a.test", RecordType::TXT), Some((ResponseCode::NXDomain, 2)));
+        assert_eq!(ask(&mut zone, "a.test", RecordType::CNAME), Some((ResponseCode::NoError, 1)));
         zone.set("c.test", &Answer::record(Record::txt("x"))).unwrap();
-        assert_eq!(ask(&zone, "a.test", RecordType::TXT), Some((ResponseCode::NoError, 3)));
+        assert_eq!(ask(&mut zone, "a.test", RecordType::TXT), Some((ResponseCode::NoError, 3)));
         zone.set("b.test", &Answer::record(Record::Cname("a.test".into()))).unwrap();
-        assert_eq!(ask(&zone, "a.test", RecordType::TXT), Some((ResponseCode::NoError, CNAME_LIMIT)));
+        assert_eq!(ask(&mut zone, "a.test", RecordType::TXT), Some((ResponseCode::NoError, CNAME_LIMIT)));
     }
 
     #[test]
@@ -360,10 +371,21 @@ mod tests {
         let mut zone = Zone::default();
         zone.set("a.test", &Answer::record(Record::txt("x"))).unwrap();
         zone.set("a.test", &Answer::record(Record::Cname("b.test".into()))).unwrap();
-        assert_eq!(ask(&zone, "a.test", RecordType::TXT), Some((ResponseCode::NXDomain, 1)));
+        assert_eq!(ask(&mut zone, "a.test", RecordType::TXT), Some((ResponseCode::NXDomain, 1)));
         zone.set("a.test", &Answer::record(Record::txt("x"))).unwrap();
-        assert_eq!(ask(&zone, "a.test", RecordType::TXT), Some((ResponseCode::NoError, 1)));
+        assert_eq!(ask(&mut zone, "a.test", RecordType::TXT), Some((ResponseCode::NoError, 1)));
         assert!(!zone.knows("a.test", RecordType::CNAME));
+    }
+
+    #[test]
+    fn answers_in_turn_are_used_up_to_the_last_which_stays() {
+        let mut zone = Zone::default();
+        let answers = vec![Answer::record(Record::txt("x")), Answer::ServFail, Answer::record(Record::txt("y"))];
+        zone.set("a.test", &Answer::InTurn(answers)).unwrap();
+        for code in [ResponseCode::NoError, ResponseCode::ServFail, ResponseCode::NoError, ResponseCode::NoError] {
+            assert_eq!(ask(&mut zone, "a.test", RecordType::TXT).unwrap().0, code);
+        }
+        assert!(zone.set("a.test", &Answer::InTurn(Vec::new())).is_err());
     }
 
     #[test]

@@ -4,10 +4,12 @@ mod common;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{connect, eventually, get, request, tls};
-use mtasts_world::{Certificate, Response, Site, World, policy_body};
+use mtasts_world::{Certificate, Hook, Response, Site, World, policy_body};
 
 const PATH: &str = "/.well-known/mta-sts.txt";
 
@@ -104,6 +106,24 @@ fn slow_and_endless_answers() {
     let mut first = vec![0; 300_000];
     request(&world, "a.test", PATH).unwrap().read_exact(&mut first).unwrap();
     assert!(first.starts_with(b"headxxx") && first.ends_with(b"xxx"));
+}
+
+#[test]
+fn an_answer_in_parts_waits_for_the_test_and_an_old_server_is_refused() {
+    let world = World::start();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let hook = Hook(Arc::new({
+        let calls = calls.clone();
+        move || _ = calls.fetch_add(1, Ordering::SeqCst)
+    }));
+    let parts = Response::Then(b"HTTP/1.1 200 ".to_vec(), Box::new(raw("OK")));
+    world.site("a.test", Site::new(Certificate::Good, Response::After(hook, Box::new(parts))));
+    let (answer, end) = get(&world, "a.test", PATH);
+    end.unwrap();
+    assert_eq!((answer.as_str(), calls.load(Ordering::SeqCst)), ("HTTP/1.1 200 OK", 1));
+    world.site("a.test", Site::new(Certificate::Good, Response::Tls11));
+    let error = tls(&world, "a.test", connect(world.https_addr())).map(drop).unwrap_err().to_string();
+    assert!(error.contains("ServerDoesNotSupportTls12Or13"), "{error}");
 }
 
 #[test]
