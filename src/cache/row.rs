@@ -54,12 +54,17 @@ impl StoredPolicy {
     }
 }
 
-/// Processes that store at the same moment may be some seconds apart.
+/// A clock may be put right by some seconds.
 const SLACK: u64 = 5;
+
+/// Whether one fetch came after another. One that lies in the future was made under a wrong clock and came before all.
+pub(super) fn is_later(fetched_at: UnixTime, other: UnixTime, now: UnixTime) -> bool {
+    trusted_time(fetched_at, now) > trusted_time(other, now)
+}
 
 /// A stored time, or the beginning of time if it lies in the future.
 pub(super) fn trusted_time(time: UnixTime, now: UnixTime) -> UnixTime {
-    if time <= now.plus(SLACK) { time } else { UnixTime(i64::MIN) }
+    if time <= now { time } else { UnixTime(i64::MIN) }
 }
 
 /// The last look at the STS record.
@@ -132,11 +137,10 @@ impl Row {
         policy.saturating_add(ROW)
     }
 
-    /// Whether the policy of this row was fetched later than that of `other`. One that seems to come from the future was
-    /// fetched under a wrong clock and counts less than any other.
+    /// Whether the policy of this row was fetched later than that of `other`.
     pub(super) fn has_later_policy_than(&self, other: &Self, now: UnixTime) -> bool {
-        let rank = |row: &Self| row.policy.as_ref().map(|stored| trusted_time(stored.fetched_at, now));
-        rank(self) > rank(other)
+        let fetched_at = |row: &Self| row.policy.as_ref().map(|stored| stored.fetched_at);
+        fetched_at(self).is_some_and(|ours| fetched_at(other).is_none_or(|theirs| is_later(ours, theirs, now)))
     }
 
     /// Adds a failure and forgets the oldest of too many.

@@ -7,7 +7,7 @@
 mod open;
 mod schema;
 
-use super::row::{Check, Row, StoredPolicy, trusted_time};
+use super::row::{Check, Row, StoredPolicy, is_later, trusted_time};
 use crate::reason::Reason;
 use crate::syntax::{Mode, PolicyDomain};
 use crate::sys::files::{self, Identity};
@@ -307,7 +307,7 @@ fn has_later_policy(
     let mut statement = transaction.prepare_cached("SELECT fetched_at FROM domain WHERE name = ?1")?;
     let known: Option<Option<i64>> =
         statement.query_row(params![domain.as_str()], |columns| columns.get(0)).optional()?;
-    Ok(known.flatten().is_some_and(|at| trusted_time(UnixTime(at), now) > trusted_time(stored.fetched_at, now)))
+    Ok(known.flatten().is_some_and(|at| is_later(UnixTime(at), stored.fetched_at, now)))
 }
 
 fn upsert_policy(transaction: &Transaction<'_>, domain: &PolicyDomain, row: &Row) -> rusqlite::Result<()> {

@@ -261,7 +261,10 @@ impl<'a> Visit<'a> {
 
     fn record_state(&mut self) -> RecordState {
         let name = self.domain.record_name();
-        let state = match self.discovery.network.txt(&name, self.deadline) {
+        // Where the policy is fetched whatever DNS says, silence of DNS leaves time for that.
+        let share = if self.kept.is_some() && self.must_fetch() { 0.5 } else { 1.0 };
+        let deadline = self.deadline.at_most(self.deadline.remaining().mul_f32(share));
+        let state = match self.discovery.network.txt(&name, deadline) {
             dns::Answer::Failed(problem) => RecordState::Failed(format!("{name}: {problem}")),
             dns::Answer::Absent { ttl } => {
                 RecordState::Unusable(clamp(ttl, NEGATIVE), Reason::NoRecord, format!("{name}: no TXT record"))

@@ -19,8 +19,6 @@ const LEVELS: &str = "silent notice warning error";
 #[derive(Debug)]
 pub struct Scene {
     pub path: String,
-    /// What the library must learn before this scene can be played.
-    pub needs: Option<String>,
     /// The flow vector that this scene is.
     pub flow: Option<String>,
     pub steps: Vec<Step>,
@@ -102,15 +100,13 @@ impl Expect {
 
 /// Reads one scene file.
 pub fn parse(path: &str, text: &str) -> Result<Scene, String> {
-    let mut scene = Scene { path: path.to_owned(), needs: None, flow: None, steps: Vec::new() };
+    let mut scene = Scene { path: path.to_owned(), flow: None, steps: Vec::new() };
     if !text.starts_with("# ") {
         return Err(format!("{path}:1: want the story in one sentence after `# `"));
     }
     let mut steps: Vec<(usize, String)> = Vec::new();
     for (index, line) in text.lines().enumerate() {
-        if let Some(keyword) = line.strip_prefix("# needs: ") {
-            scene.needs = Some(keyword.trim().to_owned());
-        } else if let Some(name) = line.strip_prefix("# flow: ") {
+        if let Some(name) = line.strip_prefix("# flow: ") {
             scene.flow = Some(name.trim().to_owned());
         } else if line.trim().is_empty() || line.starts_with('#') {
             continue;

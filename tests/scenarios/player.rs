@@ -7,11 +7,10 @@ use mtasts::cache::StoredPolicy;
 use mtasts::config::Settings;
 use mtasts::context::{Context, Level};
 use mtasts::discovery::{Answer, Effort};
-use mtasts::reason::ResultType;
 use mtasts::time::Clock;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// How the questions of a scene are asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,14 +21,12 @@ pub enum Way {
     NewContexts,
 }
 
-/// The only place that knows how a context is told how far to go.
 fn effort(word: Option<&str>) -> Effort {
-    Effort { cache_only: word == Some("cache-only"), refresh: word == Some("refresh") }
-}
-
-/// Refresh passes do not exist yet. Returns how many domains were refreshed and how many refreshes failed.
-fn refresh(_context: &Context, _timeout: Option<Duration>) -> Result<(u32, u32), String> {
-    Err("this library has no refresh pass".to_owned())
+    match word {
+        Some("cache-only") => Effort::CacheOnly,
+        Some("refresh") => Effort::Refresh,
+        _ => Effort::Usual,
+    }
 }
 
 /// Plays a scene up to its first fault.
@@ -131,7 +128,8 @@ impl Player {
         let effort = effort(step.effort.as_deref());
         let hosts: Vec<&[u8]> = step.mx.iter().flatten().map(|host| host.as_bytes()).collect();
         if step.is_pass {
-            return Ok((None, refresh(context, step.timeout)?));
+            let refreshed = context.refresh(0, step.timeout)?;
+            return Ok((None, (refreshed.done, refreshed.failed)));
         }
         let answer = match step.mx {
             Some(_) => context.query_for(DOMAIN.as_bytes(), &hosts, effort, step.timeout),
@@ -149,8 +147,8 @@ fn describe(answer: &Answer, now: i64) -> [(&'static str, String); 7] {
         ("reason", answer.reason.as_str().to_owned()),
         ("from", answer.source.as_str().to_owned()),
         ("id", of_policy(&|policy| policy.id.to_string())),
-        ("expires", of_policy(&|policy| (policy.expires_at().0 - now).to_string())),
-        ("result", result_name(answer.result_type()).to_owned()),
+        ("expires", of_policy(&|policy| (policy.expires_at.0 - now).to_string())),
+        ("result", answer.result_type().as_str().unwrap_or("none").to_owned()),
         ("text", answer.text.clone()),
     ]
 }
@@ -161,15 +159,5 @@ fn loudest(lines: &[(Level, String)]) -> &'static str {
         Some(Level::Warning) => "warning",
         Some(Level::Notice) => "notice",
         Some(Level::Debug) | None => "silent",
-    }
-}
-
-fn result_name(result: ResultType) -> &'static str {
-    match result {
-        ResultType::None => "none",
-        ResultType::StsPolicyFetchError => "sts-policy-fetch-error",
-        ResultType::StsPolicyInvalid => "sts-policy-invalid",
-        ResultType::StsWebpkiInvalid => "sts-webpki-invalid",
-        _ => "not a result of discovery",
     }
 }

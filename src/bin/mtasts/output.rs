@@ -11,6 +11,10 @@ pub fn json(domain: &str, answer: &Answer) -> String {
     let mx: Vec<&str> = stored.iter().flat_map(|stored| stored.policy.mx()).map(|pattern| pattern.as_str()).collect();
     let lints: Vec<&String> = stored.iter().flat_map(|stored| stored.policy.lints()).collect();
     let fetched = stored.filter(|_| matches!(answer.source, Source::Cache | Source::Https));
+    let story = answer
+        .story
+        .as_ref()
+        .map(|story| json!({ "cached": story.cached, "dns": story.dns, "https": story.https, "change": story.change }));
     let mut object = json!({
         "domain": domain,
         "mode": answer.mode_str(),
@@ -25,13 +29,8 @@ pub fn json(domain: &str, answer: &Answer) -> String {
         "result_type": answer.result_type().as_str(),
         "lints": lints,
     });
-    if let Some(story) = &answer.story {
-        object["story"] = json!({
-            "cached": story.cached,
-            "dns": story.dns,
-            "https": story.https,
-            "change": story.change,
-        });
+    if let (Some(object), Some(story)) = (object.as_object_mut(), story) {
+        object.insert("story".to_owned(), story);
     }
     object.to_string()
 }
