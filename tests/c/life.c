@@ -257,6 +257,8 @@ static void errno_is_left_alone(void)
     KEEPS_ERRNO(mtasts_policy_decide(policy, "mx.good.test", MTASTS_DANE_ABSENT, &decision));
     KEEPS_ERRNO(mtasts_decision_tls(decision, MTASTS_TLS_EXPIRED, &after));
     KEEPS_ERRNO(mtasts_decision_action(after));
+    KEEPS_ERRNO(mtasts_decision_verify(decision, NULL, NULL, 0, NULL));
+    KEEPS_ERRNO(mtasts_decision_verify(NULL, NULL, NULL, 0, NULL));
     KEEPS_ERRNO(mtasts_last_error());
     KEEPS_ERRNO(mtasts_decision_free(decision));
     KEEPS_ERRNO(mtasts_decision_free(after));
