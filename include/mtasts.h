@@ -578,6 +578,15 @@ const char *mtasts_policy_reason_text(const struct mtasts_policy *policy);
 int mtasts_policy_reason(const struct mtasts_policy *policy);
 
 /**
+ * Tells what a TLS report says of how the answer came about (RFC 8460 section 4.3), as one of MTASTS_RESULT_TYPE_*:
+ * how the fetch failed, also while it is not repeated and while an older policy stays in force. 0 if nothing is to be
+ * reported, as under a policy of mode none (RFC 8461 section 6).
+ *
+ * policy: not NULL; for NULL the result is -MTASTS_NULL_ARGUMENT. Any thread; does not block.
+ */
+int mtasts_policy_result_type(const struct mtasts_policy *policy);
+
+/**
  * Tells the lifetime of the policy in seconds, at most 31557600 (RFC 8461 section 3.2); 0 without a policy.
  *
  * policy: NULL gives 0. Any thread; does not block.

@@ -153,6 +153,19 @@ pub unsafe extern "C" fn mtasts_policy_reason(policy: *const mtasts_policy) -> c
     get(policy, MTASTS_NULL_ARGUMENT.saturating_neg(), |policy| policy.answer.reason as c_int)
 }
 
+/// Tells what a TLS report says of how the answer came about (RFC 8460 section 4.3), as one of MTASTS_RESULT_TYPE_*:
+/// how the fetch failed, also while it is not repeated and while an older policy stays in force. 0 if nothing is to be
+/// reported, as under a policy of mode none (RFC 8461 section 6).
+///
+/// policy: not NULL; for NULL the result is -MTASTS_NULL_ARGUMENT. Any thread; does not block.
+///
+/// # Safety
+/// The pointer must be as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_policy_result_type(policy: *const mtasts_policy) -> c_int {
+    get(policy, MTASTS_NULL_ARGUMENT.saturating_neg(), |policy| policy.answer.result_type() as c_int)
+}
+
 /// Tells the lifetime of the policy in seconds, at most 31557600 (RFC 8461 section 3.2); 0 without a policy.
 ///
 /// policy: NULL gives 0. Any thread; does not block.

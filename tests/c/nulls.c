@@ -222,6 +222,7 @@ static void nothing_has_nothing(void)
     fail_otherwise();
     CHECK_NUMBER(mtasts_policy_mode(NULL), -MTASTS_NULL_ARGUMENT);
     CHECK_NUMBER(mtasts_policy_reason(NULL), -MTASTS_NULL_ARGUMENT);
+    CHECK_NUMBER(mtasts_policy_result_type(NULL), -MTASTS_NULL_ARGUMENT);
     CHECK(mtasts_policy_domain(NULL) == NULL);
     CHECK(mtasts_policy_id(NULL) == NULL);
     CHECK(mtasts_policy_source(NULL) == NULL);
