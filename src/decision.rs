@@ -280,3 +280,6 @@ fn describe(tls: TlsState) -> &'static str {
         TlsState::CertificateInvalid => "the certificate is unusable",
     }
 }
+
+#[cfg(test)]
+mod tests;
