@@ -51,6 +51,7 @@ fn actions(answer: &Answer, host: &str, dane: Dane) -> Vec<Action> {
     [before.action].into_iter().chain(TLS.map(|tls| before.after_tls(tls).action)).collect()
 }
 
+// Conformance: D-1.
 #[test]
 fn d_1_no_policy_relaxes_a_dane_failure() {
     for (name, answer) in answers() {
@@ -68,6 +69,7 @@ fn d_1_no_policy_relaxes_a_dane_failure() {
     }
 }
 
+// Conformance: D-2.
 #[test]
 fn d_2_a_usable_tlsa_set_needs_encryption_and_its_match() {
     for answer in [policy("enforce"), policy("testing"), policy("none"), no_policy()] {
@@ -82,6 +84,7 @@ fn d_2_a_usable_tlsa_set_needs_encryption_and_its_match() {
     }
 }
 
+// Conformance: D-3.
 #[test]
 fn d_3_an_unusable_tlsa_set_needs_encryption_and_the_policy_stands_on_top() {
     for answer in [policy("none"), no_policy()] {
@@ -103,6 +106,7 @@ fn d_3_an_unusable_tlsa_set_needs_encryption_and_the_policy_stands_on_top() {
     assert_eq!(tested.after_tls(TlsState::NoStarttls).action, Action::SkipHost);
 }
 
+// Conformance: D-4.
 #[test]
 fn d_4_a_host_whose_tlsa_lookup_failed_is_left_out_even_if_its_certificate_verifies() {
     let before = decide(&policy("enforce"), LISTED, Dane::Failed);
@@ -112,6 +116,7 @@ fn d_4_a_host_whose_tlsa_lookup_failed_is_left_out_even_if_its_certificate_verif
     assert_eq!((unverified.reason, unverified.result_type), (Reason::DaneFailed, ResultType::ValidationFailure));
 }
 
+// Conformance: D-5.
 #[test]
 fn d_5_without_dane_the_policy_decides() {
     for (name, answer) in answers() {
@@ -125,6 +130,7 @@ fn d_5_without_dane_the_policy_decides() {
     assert_eq!(decide(&no_policy(), LISTED, Dane::Absent).action, Action::Deliver);
 }
 
+// Conformance: D-6.
 #[test]
 fn d_6_under_a_usable_tlsa_set_what_pkix_says_stops_nothing_and_is_not_reported() {
     for mode in ["enforce", "testing", "none"] {
@@ -136,6 +142,7 @@ fn d_6_under_a_usable_tlsa_set_what_pkix_says_stops_nothing_and_is_not_reported(
     }
 }
 
+// Conformance: D-7.
 #[test]
 fn d_7_a16_under_enforce_a_host_with_usable_tlsa_must_be_listed_unless_dane_wins() {
     let enforced = policy("enforce");
@@ -176,6 +183,7 @@ fn d_10_the_five_states_have_their_numbers_and_no_other_number_is_one() {
     assert_eq!((TlsState::from_code(0), TlsState::from_code(8)), (None, None));
 }
 
+// Conformance: D-11.
 #[test]
 fn d_11_each_host_of_a_mixed_mx_list_is_decided_by_its_own_dane_state() {
     let hosts = [
@@ -192,6 +200,7 @@ fn d_11_each_host_of_a_mixed_mx_list_is_decided_by_its_own_dane_state() {
     assert_eq!(decided(&no_policy()), [RequireEncryption, Deliver, SkipHost, RequireEncryption]);
 }
 
+// Conformance: S5-5.
 #[test]
 fn no_decision_says_nothing_and_every_refusal_is_temporary() {
     for (name, answer) in answers() {
