@@ -26,6 +26,8 @@
  *     }
  *     mtasts_decision_tls(decision, MTASTS_TLS_OK, &final);
  *
+ * Where its TLS library does not judge the host's certificates, mtasts_decision_verify() does.
+ *
  * Results. A status is MTASTS_OK (0) or a positive MTASTS_ number. A function that returns a value gives minus a
  * status when it fails. Nothing that a careless caller gets by mistake (0, NULL, an ignored error) reads as "deliver":
  * an action is never 0. Network trouble is a reason in the answer, never a failed call.
@@ -68,7 +70,7 @@
 /** There is more than one STS record, or the one is malformed. */
 #define MTASTS_INVALID_RECORD 7
 
-/** The certificate chain does not verify. Reserved: no function gives it yet. */
+/** The certificate chain does not verify; mtasts_last_error says what is wrong with it. */
 #define MTASTS_NOT_VERIFIED 8
 
 /** A fault inside libmtasts. Nothing may be concluded from the call. */
@@ -213,8 +215,10 @@ typedef enum mtasts_reason {
     MTASTS_REASON_MX_CERTIFICATE_HOST_MISMATCH = 73,
     /** The certificate of the MX host does not lead to a trusted root. */
     MTASTS_REASON_MX_CERTIFICATE_NOT_TRUSTED = 74,
-    /** The certificate of the MX host has expired. */
+    /** The certificate of the MX host has expired or is not valid yet. */
     MTASTS_REASON_MX_CERTIFICATE_EXPIRED = 75,
+    /** The certificate of the MX host is malformed, missing, or not made for a server. */
+    MTASTS_REASON_MX_CERTIFICATE_INVALID = 76,
 } mtasts_reason;
 
 /** Failure types of TLS reports (RFC 8460 section 4.3). 0 stands for "nothing to report". */
@@ -297,6 +301,8 @@ typedef enum mtasts_tls {
     MTASTS_TLS_NOT_TRUSTED = 5,
     /** The certificate has expired or is not valid yet. */
     MTASTS_TLS_EXPIRED = 6,
+    /** The certificate is unusable for another reason: malformed, missing, or not made for a server. */
+    MTASTS_TLS_CERTIFICATE_INVALID = 7,
 } mtasts_tls;
 
 /** One configured instance. Any thread may use it, several at once, and so may forked children. */
@@ -518,8 +524,8 @@ int mtasts_refresh(struct mtasts_context *context,
  *
  * body: the body as served, not NUL-terminated; any bytes. Not NULL, also if len is 0. Not kept.
  * len: its length in bytes.
- * policy: takes a policy object on MTASTS_OK, without domain and id, fetched now, dane_wins off; mtasts_policy_free frees it. Set
- * to NULL on failure. Not NULL.
+ * policy: takes a policy object on MTASTS_OK, without domain and id, fetched now, dane_wins off, trusting the
+ * system's roots; mtasts_policy_free frees it. Set to NULL on failure. Not NULL.
  *
  * Returns MTASTS_OK, MTASTS_NULL_ARGUMENT, MTASTS_INVALID_ARGUMENT (an impossible length), MTASTS_INVALID_POLICY
  * (mtasts_last_error names the line and what is wrong with it) or MTASTS_INTERNAL. Any thread; does not block.
@@ -570,6 +576,15 @@ const char *mtasts_policy_reason_text(const struct mtasts_policy *policy);
  * policy: not NULL; for NULL the result is -MTASTS_NULL_ARGUMENT. Any thread; does not block.
  */
 int mtasts_policy_reason(const struct mtasts_policy *policy);
+
+/**
+ * Tells what a TLS report says of how the answer came about (RFC 8460 section 4.3), as one of MTASTS_RESULT_TYPE_*:
+ * how the fetch failed, also while it is not repeated and while an older policy stays in force. 0 if nothing is to be
+ * reported, as under a policy of mode none (RFC 8461 section 6).
+ *
+ * policy: not NULL; for NULL the result is -MTASTS_NULL_ARGUMENT. Any thread; does not block.
+ */
+int mtasts_policy_result_type(const struct mtasts_policy *policy);
 
 /**
  * Tells the lifetime of the policy in seconds, at most 31557600 (RFC 8461 section 3.2); 0 without a policy.
@@ -678,9 +693,9 @@ int mtasts_policy_decide(const struct mtasts_policy *policy,
  *
  * before: the decision that was acted upon; not NULL; stays valid.
  * tls_state: one of MTASTS_TLS_*: how the handshake went. The certificate is to be judged by PKIX against
- * mtasts_decision_sni, the MX host. If the decision was made with MTASTS_DANE_USABLE, the mail server verifies by its
- * TLSA records instead: what PKIX says of the certificate then stops nothing, and a certificate that matches no TLSA
- * record is MTASTS_TLS_FAILED.
+ * mtasts_decision_sni, the MX host: by the mail server's TLS library, or by mtasts_decision_verify. If the decision
+ * was made with MTASTS_DANE_USABLE, the mail server verifies by its TLSA records instead: what PKIX says of the
+ * certificate then stops nothing, and a certificate that matches no TLSA record is MTASTS_TLS_FAILED.
  * after: takes the new decision, which mtasts_decision_free frees; set to NULL on failure. Not NULL. Its action is
  * MTASTS_ACTION_DELIVER, MTASTS_ACTION_DELIVER_REPORT, MTASTS_ACTION_SKIP_HOST or MTASTS_ACTION_DEFER.
  *
@@ -690,6 +705,47 @@ int mtasts_policy_decide(const struct mtasts_policy *policy,
 int mtasts_decision_tls(const struct mtasts_decision *before,
                         int tls_state,
                         struct mtasts_decision **after);
+
+/**
+ * Verifies the chain of certificates that the MX host showed in its TLS session, for mail servers whose TLS library
+ * does not judge it (RFC 8461 section 4.2).
+ *
+ * Wanted is a path to a trusted root, every certificate on it in date, and the MX host as a DNS name among the
+ * subjectAltNames of the first certificate, where * stands for the whole leftmost label; a common name never counts.
+ * Trusted are the roots of ca_file in the configuration that the policy came by, else those of the system. That the
+ * host has the key to its certificate is for the TLS session to prove. Revocation is not checked.
+ *
+ * decision: not NULL; its policy and context may be freed. Where it says MTASTS_ACTION_SKIP_HOST or
+ * MTASTS_ACTION_DEFER, nothing verifies; else the chain alone is judged, also in mode testing. If it was made with
+ * MTASTS_DANE_USABLE, the mail server verifies by its TLSA records and goes on with MTASTS_TLS_OK or
+ * MTASTS_TLS_FAILED; this function then tells what PKIX would have said, which decides nothing.
+ * der: one pointer for each certificate, in DER, the host's own first. May be NULL if count is 0.
+ * len: the length of each certificate in bytes. May be NULL if count is 0.
+ * count: the number of certificates. An empty chain does not verify; of a longer one the first 16 count.
+ * result_type: takes what a TLS report says of the failure (RFC 8460 section 4.3); may be NULL. mtasts_decision_tls
+ * goes on with
+ *
+ *   MTASTS_TLS_OK                   if the chain verifies
+ *   MTASTS_TLS_EXPIRED              for MTASTS_RESULT_TYPE_CERTIFICATE_EXPIRED (also: not valid yet)
+ *   MTASTS_TLS_NOT_TRUSTED          for MTASTS_RESULT_TYPE_CERTIFICATE_NOT_TRUSTED (unknown authority, self-signed)
+ *   MTASTS_TLS_HOST_MISMATCH        for MTASTS_RESULT_TYPE_CERTIFICATE_HOST_MISMATCH
+ *   MTASTS_TLS_CERTIFICATE_INVALID  for MTASTS_RESULT_TYPE_VALIDATION_FAILURE (malformed, none, not for servers)
+ *
+ * and is not called if the chain does not verify and the result type is 0: this machine has no trusted roots, the host
+ * is not to blame, and what needs verified TLS has to wait. With MTASTS_ACTION_SKIP_HOST and MTASTS_ACTION_DEFER the
+ * result type is that of the decision. If the call fails it is 0.
+ *
+ * Returns MTASTS_OK for a chain that verifies and for nothing else. MTASTS_NOT_VERIFIED: it does not;
+ * mtasts_last_error says what is wrong with which certificate of which host, or which roots are missing and what to
+ * install. MTASTS_NULL_ARGUMENT (also for a certificate that is NULL), MTASTS_INVALID_ARGUMENT (an impossible length)
+ * or MTASTS_INTERNAL. Any thread, several at once. Asks no other machine; reads the roots at first use and when they
+ * were read more than an hour ago.
+ */
+int mtasts_decision_verify(const struct mtasts_decision *decision,
+                           const uint8_t *const *der,
+                           const size_t *len,
+                           size_t count,
+                           int *result_type);
 
 /**
  * Tells what the mail server may do: one of MTASTS_ACTION_*, never 0.

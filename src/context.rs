@@ -14,19 +14,16 @@ use crate::sys::fork::{self, ForkSafe, Work};
 use crate::sys::log::{self, Sink};
 use crate::sys::published::Published;
 use crate::time::{Clock, Deadline, SystemClock};
-use crate::tls;
-use rustls::ClientConfig;
+use crate::tls::Trust;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use crate::sys::log::Level;
 
-/// Trusted roots are read again after this time, so that a long-lived host notices new ones.
-const ROOTS_LIFE: Duration = Duration::from_secs(3_600);
 /// The time that a policy host must at least have had to be blamed for its silence.
 const FAIR_TIME: Duration = Duration::from_secs(10);
 /// A line is not logged again within this time.
@@ -40,7 +37,6 @@ pub type LogFunction = Box<dyn Fn(Level, &str) + Send + Sync>;
 /// One configured instance.
 pub struct Context {
     parts: Published<Parts>,
-    tls: ForkSafe<Option<LoadedTls>>,
     logger: Logger,
     clock: Box<dyn Clock>,
 }
@@ -49,12 +45,7 @@ pub struct Context {
 struct Parts {
     settings: Settings,
     cache: Arc<Cache>,
-}
-
-struct LoadedTls {
-    ca_file: Option<PathBuf>,
-    loaded: Instant,
-    config: Arc<ClientConfig>,
+    trust: Arc<Trust>,
 }
 
 impl Context {
@@ -77,17 +68,18 @@ impl Context {
     pub fn with_clock(settings: Settings, clock: Box<dyn Clock>) -> Self {
         fork::watch();
         let cache = Arc::new(Cache::new(&settings));
-        Self {
-            parts: Published::new(Parts { settings, cache }),
-            tls: ForkSafe::new(Work::Memory, None),
-            logger: Logger::new(),
-            clock,
-        }
+        let trust = Arc::new(Trust::new(settings.ca_file.clone()));
+        Self { parts: Published::new(Parts { settings, cache, trust }), logger: Logger::new(), clock }
     }
 
     /// The settings in force.
     pub fn settings(&self) -> &Settings {
         &self.parts.get().settings
+    }
+
+    /// The trusted roots in force.
+    pub fn trust(&self) -> Arc<Trust> {
+        Arc::clone(&self.parts.get().trust)
     }
 
     /// Sets one key; it acts on later calls.
@@ -99,7 +91,10 @@ impl Context {
             let shape = |settings: &Settings| (settings.cache.clone(), settings.cache_entries, settings.memory_entries);
             let is_same_cache = shape(&settings) == shape(&old.settings);
             let cache = if is_same_cache { Arc::clone(&old.cache) } else { Arc::new(Cache::new(&settings)) };
-            Ok(Parts { settings, cache })
+            let is_same_trust = settings.ca_file == old.settings.ca_file;
+            let trust =
+                if is_same_trust { Arc::clone(&old.trust) } else { Arc::new(Trust::new(settings.ca_file.clone())) };
+            Ok(Parts { settings, cache, trust })
         })?;
         if !Arc::ptr_eq(&before, &self.parts.get().cache) {
             before.close();
@@ -173,7 +168,7 @@ impl Context {
             if deadline.remaining() < fair_time && !is_first || deadline.has_passed() {
                 break;
             }
-            let network = Internet { context: self, settings: &parts.settings };
+            let network = Internet { context: self, settings: &parts.settings, trust: &parts.trust };
             let discovery = Discovery { refreshes: true, fair_time, ..self.discovery(parts, &network) };
             let answer = discovery.discover(domain, Effort::Usual, deadline.at_most(parts.settings.deadline));
             match (answer.source, answer.reason) {
@@ -208,7 +203,7 @@ impl Context {
 
     fn discover(&self, domain: &PolicyDomain, effort: Effort, deadline: Deadline, tells: bool) -> Answer {
         let parts = self.parts.get();
-        let network = Internet { context: self, settings: &parts.settings };
+        let network = Internet { context: self, settings: &parts.settings, trust: &parts.trust };
         let discovery = Discovery { tells, ..self.discovery(parts, &network) };
         let mut answer = discovery.discover(domain, effort, deadline);
         if parts.settings.observe && answer.mode() == Mode::Enforce {
@@ -231,25 +226,6 @@ impl Context {
             tells: false,
         }
     }
-
-    /// The TLS configuration, with the trusted roots loaded on first use.
-    fn tls(&self, settings: &Settings) -> Result<Arc<ClientConfig>, String> {
-        let known = self.tls.with(|loaded| {
-            loaded
-                .as_ref()
-                .filter(|loaded| loaded.ca_file == settings.ca_file && loaded.loaded.elapsed() < ROOTS_LIFE)
-                .map(|loaded| Arc::clone(&loaded.config))
-        });
-        if let Some(config) = known.flatten() {
-            return Ok(config);
-        }
-        // Reading takes milliseconds and happens outside of the lock; two threads may do it at once.
-        let config = tls::client_config(settings.ca_file.as_deref())?;
-        let fresh =
-            LoadedTls { ca_file: settings.ca_file.clone(), loaded: Instant::now(), config: Arc::clone(&config) };
-        self.tls.with(|loaded| *loaded = Some(fresh));
-        Ok(config)
-    }
 }
 
 impl Drop for Context {
@@ -271,6 +247,7 @@ pub struct Refreshed {
 struct Internet<'a> {
     context: &'a Context,
     settings: &'a Settings,
+    trust: &'a Trust,
 }
 
 impl Network for Internet<'_> {
@@ -279,7 +256,7 @@ impl Network for Internet<'_> {
     }
 
     fn policy_body(&self, domain: &PolicyDomain, deadline: Deadline) -> Result<Vec<u8>, FetchError> {
-        let tls = self.context.tls(self.settings).map_err(|text| {
+        let tls = self.trust.client_config().map_err(|text| {
             self.context.log(Level::Error, &text);
             FetchError { reason: Reason::NoTrustedRoots, text }
         })?;

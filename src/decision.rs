@@ -1,12 +1,14 @@
 //! What a mail server may do with one MX host: policy, host name, DANE state and TLS outcome to a decision.
 //!
-//! Pure: one policy snapshot, no I/O, no clock. Implements RFC 8461 sections 4 and 5 and, where both apply, the
-//! precedence of RFC 7672. A DANE failure is never rescued by a policy (RFC 8461 section 2). Enforcement is always a
-//! temporary failure (RFC 8461 section 5).
+//! Pure: one policy snapshot, no I/O, no clock; only [`Decision::verify`] may have to read the trusted roots. Implements
+//! RFC 8461 sections 4 and 5 and, where both apply, the precedence of RFC 7672. A DANE failure is never rescued by a
+//! policy (RFC 8461 section 2). Enforcement is always a temporary failure (RFC 8461 section 5).
 
 use crate::discovery::Answer;
 use crate::reason::{Reason, ResultType};
 use crate::syntax::{Mode, MxHost, any_match};
+use crate::time::UnixTime;
+use crate::tls::{Trust, Unverified};
 
 /// What the mail server knows from DANE about an MX host (RFC 7672 section 2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,14 +55,24 @@ pub enum TlsState {
     NotTrusted = 5,
     /// The certificate has expired or is not valid yet.
     Expired = 6,
+    /// The certificate is unusable for another reason: malformed, missing, or not made for a server.
+    CertificateInvalid = 7,
 }
 
 impl TlsState {
     /// The state of a number that came from elsewhere.
     pub fn from_code(code: i32) -> Option<Self> {
-        [Self::Ok, Self::NoStarttls, Self::Failed, Self::HostMismatch, Self::NotTrusted, Self::Expired]
-            .into_iter()
-            .find(|state| *state as i32 == code)
+        [
+            Self::Ok,
+            Self::NoStarttls,
+            Self::Failed,
+            Self::HostMismatch,
+            Self::NotTrusted,
+            Self::Expired,
+            Self::CertificateInvalid,
+        ]
+        .into_iter()
+        .find(|state| *state as i32 == code)
     }
 
     fn reason(self) -> Reason {
@@ -71,6 +83,7 @@ impl TlsState {
             Self::HostMismatch => Reason::MxCertificateHostMismatch,
             Self::NotTrusted => Reason::MxCertificateNotTrusted,
             Self::Expired => Reason::MxCertificateExpired,
+            Self::CertificateInvalid => Reason::MxCertificateInvalid,
         }
     }
 
@@ -111,6 +124,8 @@ pub struct Decision {
     pub sni: Option<MxHost>,
     /// The failure so far, for a TLS report.
     pub result_type: ResultType,
+    /// The MX host as it is shown to a person.
+    shown: String,
     /// Whether a TLS failure is reported rather than acted upon.
     is_testing: bool,
 }
@@ -172,12 +187,12 @@ impl Decision {
         // RFC 8461 section 6: where mail goes to an unlisted host all the same, that is a failure to report.
         let is_unlisted = mode != Mode::None && !is_listed && reason.result_type() == ResultType::None;
         let result_type = if is_unlisted { Reason::MxNotListed.result_type() } else { reason.result_type() };
-        Self { action, reason, text, sni: host, result_type, is_testing }
+        Self { action, reason, text, sni: host, result_type, shown, is_testing }
     }
 
     /// The decision after STARTTLS and the handshake.
     pub fn after_tls(&self, tls: TlsState) -> Self {
-        let shown = self.sni.as_ref().map_or("the host", MxHost::as_str);
+        let shown = &self.shown;
         let failure = tls.reason();
         match self.action {
             Action::Deliver | Action::SkipHost | Action::Defer => self.clone(),
@@ -201,6 +216,23 @@ impl Decision {
             Action::DeliverReport => {
                 self.reported(failure, format!("{shown}: {}, which is reported only", describe(tls)))
             }
+        }
+    }
+
+    /// Judges the chain of certificates that the MX host showed, its own first, each in DER (RFC 8461 section 4.2).
+    /// Nothing verifies for a host that is not to be used. Reads the trusted roots if that is due; holds no lock
+    /// meanwhile.
+    pub fn verify(&self, trust: &Trust, chain: &[&[u8]], now: UnixTime) -> Result<(), Unverified> {
+        if matches!(self.action, Action::SkipHost | Action::Defer) {
+            let text = format!("no certificate makes up for this: {}", self.text);
+            return Err(Unverified { reason: self.reason, result_type: self.result_type, text });
+        }
+        match &self.sni {
+            Some(host) => trust.verify(chain, host, now),
+            None => Err(Unverified::because(
+                Reason::MxCertificateInvalid,
+                format!("{} is not a name that a certificate could be for", self.shown),
+            )),
         }
     }
 
@@ -245,5 +277,9 @@ fn describe(tls: TlsState) -> &'static str {
         TlsState::HostMismatch => "the certificate is for another name",
         TlsState::NotTrusted => "the certificate does not lead to a trusted root",
         TlsState::Expired => "the certificate has expired or is not valid yet",
+        TlsState::CertificateInvalid => "the certificate is unusable",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@
 //! syntax      text to values: domains, STS records, policies, MX patterns
 //! reason      why an answer is what it is, and the RFC 8460 result type of each failure
 //! config      mtasts.toml, and the same keys one by one
-//! tls         trusted roots, one client configuration
+//! tls         trusted roots, one client configuration, the verdict on a certificate chain
 //! dns         TXT and address lookups
 //! https       fetches one policy body
 //! cache       what is known about domains: in memory, and in SQLite behind it

@@ -157,8 +157,10 @@ pub enum Reason {
     MxCertificateHostMismatch = 73,
     /// The certificate of the MX host does not lead to a trusted root.
     MxCertificateNotTrusted = 74,
-    /// The certificate of the MX host has expired.
+    /// The certificate of the MX host has expired or is not valid yet.
     MxCertificateExpired = 75,
+    /// The certificate of the MX host is malformed, missing, or not made for a server.
+    MxCertificateInvalid = 76,
 }
 
 impl Reason {
@@ -181,7 +183,9 @@ impl Reason {
             | Self::PolicyHostCertificateHostMismatch => ResultType::StsWebpkiInvalid,
             Self::PolicyTooLarge | Self::PolicyInvalid => ResultType::StsPolicyInvalid,
             // RFC 8460 has no type of its own for an unlisted host.
-            Self::MxNotListed | Self::DaneFailed | Self::TlsFailed => ResultType::ValidationFailure,
+            Self::MxNotListed | Self::DaneFailed | Self::TlsFailed | Self::MxCertificateInvalid => {
+                ResultType::ValidationFailure
+            }
             Self::StarttlsNotOffered => ResultType::StarttlsNotSupported,
             Self::MxCertificateHostMismatch => ResultType::CertificateHostMismatch,
             Self::MxCertificateNotTrusted => ResultType::CertificateNotTrusted,
@@ -252,6 +256,7 @@ const NAMES: &[(Reason, &str)] = &[
     (Reason::MxCertificateHostMismatch, "mx-certificate-host-mismatch"),
     (Reason::MxCertificateNotTrusted, "mx-certificate-not-trusted"),
     (Reason::MxCertificateExpired, "mx-certificate-expired"),
+    (Reason::MxCertificateInvalid, "mx-certificate-invalid"),
 ];
 
 #[cfg(test)]

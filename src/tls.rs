@@ -1,18 +1,47 @@
-//! TLS as a client: the trusted roots and one configuration for every policy host.
+//! TLS as a client: the trusted roots, one configuration for every policy host, and the verdict on a chain that an MX
+//! host showed.
 //!
 //! TLS 1.2 and 1.3, DNS-ID names only, whole-label wildcards, an EKU must allow serverAuth: what rustls and webpki do
-//! (RFC 8461 sections 3.3 and 7.1, RFC 6125). No session is resumed, so that no connection skips its verification.
+//! (RFC 8461 sections 3.3, 4.2 and 7.1, RFC 6125). No session is resumed, so that no connection skips its verification.
 //! Revocation, a MAY of RFC 8461 section 3.3, is not checked.
 
-use crate::reason::Reason;
+use crate::reason::{Reason, ResultType};
+use crate::syntax::MxHost;
+use crate::sys::fork::{ForkSafe, Work};
 use crate::sys::privilege;
-use rustls::client::Resumption;
+use crate::time::{UnixTime, describe_seconds};
+use once_cell::race::OnceBox;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{self, CertificateDer, DnsName, ServerName};
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Trusted roots are read again after this time, so that a long-lived host notices new ones.
+const ROOTS_LIFE: Duration = Duration::from_secs(3_600);
+/// So many certificates of a chain count. A path has seven at most; among hundreds, made for it, the search for one
+/// takes seconds.
+const LONGEST_CHAIN: usize = 16;
+/// What webpki finds wrong with a path and rustls has no words for. RFC 8460 section 4.3.1 counts faults of the chain and
+/// name constraints under certificate-not-trusted.
+const PATH_FAULTS: &[(&str, &str)] = &[
+    // Most self-signed certificates are of this kind.
+    ("CaUsedAsEndEntity", "the first certificate is one of an authority, not of a server"),
+    ("EndEntityUsedAsCa", "a server has signed, not an authority"),
+    ("NameConstraintViolation", "an authority has signed for a name that it may not sign for"),
+    ("PathLenConstraintViolated", "an authority has signed another that it may not sign"),
+    ("MaximumPathDepthExceeded", "too many authorities stand one above the other"),
+    ("MaximumPathBuildCallsExceeded", "there are too many paths to try"),
+    ("MaximumSignatureChecksExceeded", "there are too many paths to try"),
+    ("MaximumNameConstraintComparisonsExceeded", "there are too many name constraints"),
+];
+/// So many names of a certificate are told, and so many characters of each.
+const TOLD_NAMES: usize = 3;
+const TOLD_CHARACTERS: usize = 100;
 
 /// Where systems keep their trusted roots, one file each; the first that is there counts.
 const SYSTEM_ROOT_FILES: &[&str] = &[
@@ -26,21 +55,130 @@ const SYSTEM_ROOT_FILES: &[&str] = &[
 ];
 const SYSTEM_ROOT_DIRECTORY: &str = "/etc/ssl/certs";
 
-/// Builds the configuration: trusts the roots in `ca_file`, else those of the system. The error says what is missing.
-pub fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
-    let roots = match ca_file {
-        Some(path) => roots_in_file(path)?,
-        None => system_roots()?,
-    };
-    let provider: Arc<CryptoProvider> = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-        .map_err(|error| format!("TLS is not available: {error}"))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.resumption = Resumption::disabled();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+/// Trusted roots, and what is built on them. Read on first use, outside of any lock, and again each hour.
+///
+/// Contexts, policies and decisions share one; any thread may use it, and so may forked children.
+pub struct Trust {
+    ca_file: Option<PathBuf>,
+    loaded: ForkSafe<Option<Loaded>>,
+}
+
+/// What one reading of the roots gave.
+#[derive(Clone)]
+struct Loaded {
+    at: Instant,
+    config: Arc<ClientConfig>,
+    verifier: Arc<WebPkiServerVerifier>,
+}
+
+impl Trust {
+    /// Trusts the roots in `ca_file`, else those of the system. Reads nothing yet.
+    pub fn new(ca_file: Option<PathBuf>) -> Self {
+        Self { ca_file, loaded: ForkSafe::new(Work::Memory, None) }
+    }
+
+    /// Trusts the roots of the system; one for the whole process. It is published by a race and never waits, so that
+    /// no forked child can find it half made.
+    pub fn of_system() -> Arc<Self> {
+        static SYSTEM: OnceBox<Arc<Trust>> = OnceBox::new();
+        Arc::clone(SYSTEM.get_or_init(|| Box::new(Arc::new(Self::new(None)))))
+    }
+
+    /// The configuration for connections to policy hosts. The error says which roots are missing.
+    pub fn client_config(&self) -> Result<Arc<ClientConfig>, String> {
+        self.loaded().map(|loaded| loaded.config)
+    }
+
+    /// Judges the chain that an MX host showed, its own certificate first, each in DER: it must lead to a trusted root,
+    /// be in date `now`, and name the host as DNS-ID (RFC 8461 section 4.2).
+    pub fn verify(&self, chain: &[&[u8]], host: &MxHost, now: UnixTime) -> Result<(), Unverified> {
+        let loaded = self.loaded().map_err(|text| Unverified::because(Reason::NoTrustedRoots, text))?;
+        let name = DnsName::try_from(host.as_str()).map(ServerName::DnsName).map_err(|_| {
+            Unverified::because(Reason::MxCertificateInvalid, format!("{host} is a name that no certificate can have"))
+        })?;
+        let count = chain.len();
+        let chain: Vec<CertificateDer<'_>> =
+            chain.iter().take(LONGEST_CHAIN).map(|der| CertificateDer::from(*der)).collect();
+        let Some((own, others)) = chain.split_first() else {
+            return Err(Unverified::because(Reason::MxCertificateInvalid, format!("{host} showed no certificate")));
+        };
+        let seconds = Duration::from_secs(u64::try_from(now.0).unwrap_or(0));
+        let now = pki_types::UnixTime::since_unix_epoch(seconds);
+        let judge = |own: &CertificateDer<'_>, others: &[CertificateDer<'_>]| {
+            loaded.verifier.verify_server_cert(own, others, &name, &[], now).map(drop).map_err(|error| fault(&error))
+        };
+        judge(own, others).map_err(|(fault, what)| {
+            // What is wrong with one certificate is wrong with it alone, too.
+            let guilty = match fault {
+                Fault::HostMismatch => Some(0),
+                Fault::NotTrusted => None,
+                Fault::OutOfDate | Fault::Unacceptable => {
+                    chain.iter().position(|alone| judge(alone, &[]) == Err((fault, what.clone())))
+                }
+            };
+            let subject = match guilty {
+                _ if count == 1 => format!("the certificate of {host}"),
+                Some(index) => format!("certificate {} of {count} of {host}", index.saturating_add(1)),
+                None if count > LONGEST_CHAIN => {
+                    format!("the chain of {host} ({count} certificates, of which {LONGEST_CHAIN} count)")
+                }
+                None => format!("the chain of {host} ({count} certificates)"),
+            };
+            Unverified::because(fault.of_mx_host(), format!("{subject} {what}"))
+        })
+    }
+
+    fn loaded(&self) -> Result<Loaded, String> {
+        let known =
+            self.loaded.with(|loaded| loaded.as_ref().filter(|loaded| loaded.at.elapsed() < ROOTS_LIFE).cloned());
+        if let Some(loaded) = known.flatten() {
+            return Ok(loaded);
+        }
+        // Reading takes milliseconds and happens outside of the lock; two threads may do it at once.
+        let fresh = Loaded::read(self.ca_file.as_deref())?;
+        let stale = self.loaded.with(|loaded| loaded.replace(fresh.clone()));
+        drop(stale);
+        Ok(fresh)
+    }
+}
+
+impl Loaded {
+    fn read(ca_file: Option<&Path>) -> Result<Self, String> {
+        let roots = match ca_file {
+            Some(path) => roots_in_file(path)?,
+            None => system_roots()?,
+        };
+        let unavailable = |error: &dyn std::fmt::Display| format!("TLS is not available: {error}");
+        let provider: Arc<CryptoProvider> = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+            .build()
+            .map_err(|error| unavailable(&error))?;
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+            .map_err(|error| unavailable(&error))?
+            .with_webpki_verifier(Arc::clone(&verifier))
+            .with_no_client_auth();
+        config.resumption = Resumption::disabled();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self { at: Instant::now(), config: Arc::new(config), verifier })
+    }
+}
+
+/// Why the chain of an MX host does not verify.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unverified {
+    /// Why, for a program.
+    pub reason: Reason,
+    /// What a TLS report says of it; none where the host is not to blame.
+    pub result_type: ResultType,
+    /// Why, in one line for a person.
+    pub text: String,
+}
+
+impl Unverified {
+    pub(crate) fn because(reason: Reason, text: String) -> Self {
+        Self { reason, result_type: reason.result_type(), text }
+    }
 }
 
 fn roots_in_file(path: &Path) -> Result<RootCertStore, String> {
@@ -75,25 +213,95 @@ fn store(certificates: Vec<CertificateDer<'static>>) -> Option<RootCertStore> {
 
 /// What a failed handshake with a policy host means, in our words.
 pub fn judge_policy_host(error: &rustls::Error) -> (Reason, String) {
-    use CertificateError as C;
-    let rustls::Error::InvalidCertificate(fault) = error else {
+    if !matches!(error, rustls::Error::InvalidCertificate(_)) {
         return (Reason::PolicyHostTlsFailed, format!("TLS handshake failed: {error}"));
-    };
-    match fault {
-        C::Expired | C::ExpiredContext { .. } => {
-            (Reason::PolicyHostCertificateExpired, "its certificate has expired".to_owned())
-        }
-        C::NotValidYet | C::NotValidYetContext { .. } => {
-            (Reason::PolicyHostCertificateExpired, "its certificate is not valid yet".to_owned())
-        }
-        C::NotValidForName | C::NotValidForNameContext { .. } => {
-            (Reason::PolicyHostCertificateHostMismatch, "its certificate is for another name".to_owned())
-        }
-        C::UnknownIssuer | C::BadSignature => {
-            (Reason::PolicyHostCertificateNotTrusted, "its certificate does not lead to a trusted root".to_owned())
-        }
-        other => (Reason::PolicyHostCertificateNotTrusted, format!("its certificate is not acceptable: {other:?}")),
     }
+    let (fault, what) = fault(error);
+    (fault.of_policy_host(), format!("its certificate {what}"))
+}
+
+/// The kinds of what is wrong with a certificate or its chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    OutOfDate,
+    HostMismatch,
+    NotTrusted,
+    Unacceptable,
+}
+
+impl Fault {
+    fn of_policy_host(self) -> Reason {
+        match self {
+            Self::OutOfDate => Reason::PolicyHostCertificateExpired,
+            Self::HostMismatch => Reason::PolicyHostCertificateHostMismatch,
+            Self::NotTrusted | Self::Unacceptable => Reason::PolicyHostCertificateNotTrusted,
+        }
+    }
+
+    fn of_mx_host(self) -> Reason {
+        match self {
+            Self::OutOfDate => Reason::MxCertificateExpired,
+            Self::HostMismatch => Reason::MxCertificateHostMismatch,
+            Self::NotTrusted => Reason::MxCertificateNotTrusted,
+            Self::Unacceptable => Reason::MxCertificateInvalid,
+        }
+    }
+}
+
+/// What is wrong with a certificate: its kind, and words that go on from "its certificate".
+fn fault(error: &rustls::Error) -> (Fault, String) {
+    use CertificateError as C;
+    let rustls::Error::InvalidCertificate(error) = error else {
+        return (Fault::Unacceptable, format!("is not acceptable: {error}"));
+    };
+    let ago = |earlier: &pki_types::UnixTime, later: &pki_types::UnixTime| {
+        describe_seconds(later.as_secs().saturating_sub(earlier.as_secs()))
+    };
+    match error {
+        C::Expired => (Fault::OutOfDate, "has expired".to_owned()),
+        C::ExpiredContext { time, not_after } => {
+            (Fault::OutOfDate, format!("has expired {} ago", ago(not_after, time)))
+        }
+        C::NotValidYet => (Fault::OutOfDate, "is not valid yet".to_owned()),
+        C::NotValidYetContext { time, not_before } => {
+            (Fault::OutOfDate, format!("is not valid yet, for another {}", ago(time, not_before)))
+        }
+        C::NotValidForName => (Fault::HostMismatch, "is for another name".to_owned()),
+        C::NotValidForNameContext { presented, .. } => {
+            (Fault::HostMismatch, format!("is for another name: {}", told_names(presented)))
+        }
+        C::UnknownIssuer => (Fault::NotTrusted, "does not lead to a trusted root".to_owned()),
+        C::BadSignature => {
+            (Fault::NotTrusted, "does not lead to a trusted root: a signature in the chain is wrong".to_owned())
+        }
+        C::BadEncoding => (Fault::Unacceptable, "is not acceptable: it is malformed".to_owned()),
+        C::Other(other) => {
+            let name = other.to_string();
+            match PATH_FAULTS.iter().find(|(known, _)| *known == name) {
+                Some((_, why)) => (Fault::NotTrusted, format!("does not lead to a trusted root: {why}")),
+                None => (Fault::Unacceptable, format!("is not acceptable: {name}")),
+            }
+        }
+        other => (Fault::Unacceptable, format!("is not acceptable: {other}")),
+    }
+}
+
+/// A few of the names that a certificate is for, which a stranger wrote.
+fn told_names(presented: &[String]) -> String {
+    let mut told: Vec<String> = presented
+        .iter()
+        .take(TOLD_NAMES)
+        .map(|name| {
+            let bare = name.strip_prefix("DnsName(\"").and_then(|name| name.strip_suffix("\")")).unwrap_or(name);
+            bare.chars().take(TOLD_CHARACTERS).flat_map(char::escape_default).collect()
+        })
+        .collect();
+    match presented.len().saturating_sub(TOLD_NAMES) {
+        0 if told.is_empty() => return "it has no subjectAltName".to_owned(),
+        0 => {}
+        more => told.push(format!("and {more} more")),
+    }
+    told.join(", ")
 }
 
 #[cfg(test)]
@@ -106,9 +314,10 @@ mod tests {
         let path = directory.path().join("ca.pem");
         for content in ["", "no PEM", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
             std::fs::write(&path, content).unwrap();
-            let error = client_config(Some(&path)).unwrap_err();
+            let error = Trust::new(Some(path.clone())).client_config().unwrap_err();
             assert!(error.contains("ca.pem"), "{error}");
         }
-        assert!(client_config(Some(Path::new("/nonexistent/ca.pem"))).unwrap_err().contains("/nonexistent/ca.pem"));
+        let missing = Trust::new(Some("/nonexistent/ca.pem".into()));
+        assert!(missing.client_config().unwrap_err().contains("/nonexistent/ca.pem"));
     }
 }

@@ -3,9 +3,12 @@
 //! Most rules are checked in `tests/c/*.c`, whose programs are silent when all is well. Here stands which situation is
 //! set up for them, and what can only be seen from outside.
 
+#[path = "c/chains.rs"]
+mod chains;
 #[path = "c/harness.rs"]
 mod harness;
 
+use chains::write_chains;
 use harness::{Host, Run, inspect, root};
 use mtasts_world::policy_body;
 use std::collections::BTreeSet;
@@ -16,6 +19,7 @@ const NULLS: &str = "tests/c/nulls.c";
 const LIFE: &str = "tests/c/life.c";
 const REFRESH: &str = "tests/c/refresh.c";
 const GUEST: &str = "tests/c/guest.c";
+const VERIFY: &str = "tests/c/verify.c";
 
 /// Runs the README's program.
 fn lookup(host: &Host, domains: &[&str]) -> Run {
@@ -227,6 +231,49 @@ fn decisions_follow_policy_dane_and_tls() {
     Host::new().passes(&[], LIFE, "decisions-follow-the-policy", &[]);
 }
 
+/// Plays a situation of certificates, with their directory and what else it is told.
+fn verifies(wrapper: &[&str], situation: &str) {
+    let host = Host::new();
+    let (directory, names) = write_chains(&host);
+    let mut more = vec![directory.to_str().unwrap()];
+    match situation {
+        "chains-have-their-verdict" => more.extend(names.iter().map(String::as_str)),
+        "a-parsed-policy-trusts-the-system" => more.push(host.world.ca_file().to_str().unwrap()),
+        _ => {}
+    }
+    host.passes(wrapper, VERIFY, situation, &more);
+}
+
+#[test]
+fn each_certificate_chain_has_its_verdict_after_policy_and_context_are_gone() {
+    verifies(&[], "chains-have-their-verdict");
+}
+
+#[test]
+fn a_host_that_is_not_to_be_used_does_not_verify_and_any_other_by_its_chain_alone() {
+    verifies(&[], "the-chain-alone-counts-or-nothing-does");
+}
+
+#[test]
+fn a_decision_trusts_the_roots_that_its_context_had() {
+    verifies(&[], "a-setting-of-roots-acts-on-later-questions");
+}
+
+#[test]
+fn a_parsed_policy_trusts_the_roots_of_the_system_and_says_when_there_are_none() {
+    verifies(&[], "a-parsed-policy-trusts-the-system");
+}
+
+#[test]
+fn eight_threads_verify_at_once() {
+    verifies(&[], "threads-verify-at-once");
+}
+
+#[test]
+fn forked_children_verify_while_threads_of_their_parent_do() {
+    verifies(&[], "children-verify-while-threads-do");
+}
+
 #[test]
 fn errno_is_the_same_after_every_call() {
     Host::new().passes(&[], LIFE, "errno-is-left-alone", &[]);
@@ -332,6 +379,15 @@ fn valgrind_finds_no_fault_and_no_leak() {
         (&with_tls[..], REFRESH, "single-domains-have-their-own-rules"),
     ] {
         Host::new().passes(valgrind, source, situation, &[]);
+    }
+    for situation in [
+        "chains-have-their-verdict",
+        "the-chain-alone-counts-or-nothing-does",
+        "a-setting-of-roots-acts-on-later-questions",
+        "a-parsed-policy-trusts-the-system",
+        "threads-verify-at-once",
+    ] {
+        verifies(&with_tls, situation);
     }
 }
 

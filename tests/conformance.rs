@@ -130,7 +130,7 @@ fn every_row_is_kept_by_tests_that_exist_and_name_it() {
 }
 
 #[test]
-#[ignore = "rows wait for the refresh pass, healing, one fetch for many askers, the verification of chains and others"]
+#[ignore = "rows wait for the refresh pass, healing, one fetch for many askers and others"]
 fn no_row_waits_for_its_test() {
     let waiting: Vec<String> =
         tables().0.into_iter().filter(|(_, cell)| cell.contains(WAITS)).map(|(row, _)| row).collect();

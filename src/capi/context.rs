@@ -174,7 +174,7 @@ pub unsafe extern "C" fn mtasts_query(
         let context = &object(context.cast_const(), "context")?.context;
         let domain = bytes(domain, "domain")?;
         let answer = context.query(domain, effort(flags)?, timeout(timeout_ms)?);
-        *policy = mtasts_policy::boxed(answer, context.settings().dane_wins);
+        *policy = mtasts_policy::boxed(answer, context.settings().dane_wins, context.trust());
         Ok(MTASTS_OK)
     })
 }
@@ -211,7 +211,7 @@ pub unsafe extern "C" fn mtasts_query_for(
         let hosts: Result<Vec<&[u8]>, Failure> =
             slice(mx_hosts, count, "mx_hosts")?.iter().map(|host| bytes(*host, "mx_hosts[i]")).collect();
         let answer = context.query_for(domain, &hosts?, effort(flags)?, timeout(timeout_ms)?);
-        *policy = mtasts_policy::boxed(answer, context.settings().dane_wins);
+        *policy = mtasts_policy::boxed(answer, context.settings().dane_wins, context.trust());
         Ok(MTASTS_OK)
     })
 }

@@ -1,25 +1,31 @@
 //! `mtasts_decision`: what may be done with one MX host.
 
-use super::guard::{bytes, guarded, object, out, pure};
+use super::guard::{bytes, guarded, object, out, pure, slice};
 use super::policy::mtasts_policy;
-use super::status::{Failure, MTASTS_INVALID_ARGUMENT, MTASTS_NULL_ARGUMENT, MTASTS_OK, c_text};
+use super::status::{Failure, MTASTS_INVALID_ARGUMENT, MTASTS_NOT_VERIFIED, MTASTS_NULL_ARGUMENT, MTASTS_OK, c_text};
 use crate::decision::{Dane, Decision, TlsState};
+use crate::reason::ResultType;
 use crate::sys::thread::CallGuard;
+use crate::time::{Clock, SystemClock};
+use crate::tls::Trust;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr;
+use std::sync::Arc;
 
 /// What a mail server may do with one MX host, and why. It does not change and outlives the policy that it was made
 /// from. Any number of threads may read it at once; freeing it needs exclusive ownership.
 pub struct mtasts_decision {
     decision: Decision,
+    trust: Arc<Trust>,
     reason_text: CString,
     sni: Option<CString>,
     enhanced_status: CString,
 }
 
 impl mtasts_decision {
-    fn boxed(decision: Decision) -> *mut Self {
+    fn boxed(decision: Decision, trust: &Arc<Trust>) -> *mut Self {
         Box::into_raw(Box::new(Self {
+            trust: Arc::clone(trust),
             reason_text: c_text(&decision.text),
             sni: decision.sni.as_ref().map(|host| c_text(host.as_str())),
             enhanced_status: c_text(decision.enhanced_status()),
@@ -61,7 +67,8 @@ pub unsafe extern "C" fn mtasts_policy_decide(
         let policy = object(policy, "policy")?;
         let mx_host = bytes(mx_host, "mx_host")?;
         let dane = Dane::from_code(dane).ok_or_else(|| unknown("dane", dane, "one of MTASTS_DANE_*"))?;
-        *decision = mtasts_decision::boxed(Decision::of(&policy.answer, mx_host, dane, policy.dane_wins));
+        let decided = Decision::of(&policy.answer, mx_host, dane, policy.dane_wins);
+        *decision = mtasts_decision::boxed(decided, &policy.trust);
         Ok(MTASTS_OK)
     })
 }
@@ -70,9 +77,9 @@ pub unsafe extern "C" fn mtasts_policy_decide(
 ///
 /// before: the decision that was acted upon; not NULL; stays valid.
 /// tls_state: one of MTASTS_TLS_*: how the handshake went. The certificate is to be judged by PKIX against
-/// `mtasts_decision_sni`, the MX host. If the decision was made with MTASTS_DANE_USABLE, the mail server verifies by its
-/// TLSA records instead: what PKIX says of the certificate then stops nothing, and a certificate that matches no TLSA
-/// record is MTASTS_TLS_FAILED.
+/// `mtasts_decision_sni`, the MX host: by the mail server's TLS library, or by `mtasts_decision_verify`. If the decision
+/// was made with MTASTS_DANE_USABLE, the mail server verifies by its TLSA records instead: what PKIX says of the
+/// certificate then stops nothing, and a certificate that matches no TLSA record is MTASTS_TLS_FAILED.
 /// after: takes the new decision, which `mtasts_decision_free` frees; set to NULL on failure. Not NULL. Its action is
 /// MTASTS_ACTION_DELIVER, MTASTS_ACTION_DELIVER_REPORT, MTASTS_ACTION_SKIP_HOST or MTASTS_ACTION_DEFER.
 ///
@@ -92,9 +99,80 @@ pub unsafe extern "C" fn mtasts_decision_tls(
         let before = object(before, "before")?;
         let state =
             TlsState::from_code(tls_state).ok_or_else(|| unknown("tls_state", tls_state, "one of MTASTS_TLS_*"))?;
-        *after = mtasts_decision::boxed(before.decision.after_tls(state));
+        *after = mtasts_decision::boxed(before.decision.after_tls(state), &before.trust);
         Ok(MTASTS_OK)
     })
+}
+
+/// Verifies the chain of certificates that the MX host showed in its TLS session, for mail servers whose TLS library
+/// does not judge it (RFC 8461 section 4.2).
+///
+/// Wanted is a path to a trusted root, every certificate on it in date, and the MX host as a DNS name among the
+/// subjectAltNames of the first certificate, where `*` stands for the whole leftmost label; a common name never counts.
+/// Trusted are the roots of `ca_file` in the configuration that the policy came by, else those of the system. That the
+/// host has the key to its certificate is for the TLS session to prove. Revocation is not checked.
+///
+/// decision: not NULL; its policy and context may be freed. Where it says MTASTS_ACTION_SKIP_HOST or
+/// MTASTS_ACTION_DEFER, nothing verifies; else the chain alone is judged, also in mode testing. If it was made with
+/// MTASTS_DANE_USABLE, the mail server verifies by its TLSA records and goes on with MTASTS_TLS_OK or
+/// MTASTS_TLS_FAILED; this function then tells what PKIX would have said, which decides nothing.
+/// der: one pointer for each certificate, in DER, the host's own first. May be NULL if count is 0.
+/// len: the length of each certificate in bytes. May be NULL if count is 0.
+/// count: the number of certificates. An empty chain does not verify; of a longer one the first 16 count.
+/// result_type: takes what a TLS report says of the failure (RFC 8460 section 4.3); may be NULL. `mtasts_decision_tls`
+/// goes on with
+///
+///   MTASTS_TLS_OK                   if the chain verifies
+///   MTASTS_TLS_EXPIRED              for MTASTS_RESULT_TYPE_CERTIFICATE_EXPIRED (also: not valid yet)
+///   MTASTS_TLS_NOT_TRUSTED          for MTASTS_RESULT_TYPE_CERTIFICATE_NOT_TRUSTED (unknown authority, self-signed)
+///   MTASTS_TLS_HOST_MISMATCH        for MTASTS_RESULT_TYPE_CERTIFICATE_HOST_MISMATCH
+///   MTASTS_TLS_CERTIFICATE_INVALID  for MTASTS_RESULT_TYPE_VALIDATION_FAILURE (malformed, none, not for servers)
+///
+/// and is not called if the chain does not verify and the result type is 0: this machine has no trusted roots, the host
+/// is not to blame, and what needs verified TLS has to wait. With MTASTS_ACTION_SKIP_HOST and MTASTS_ACTION_DEFER the
+/// result type is that of the decision. If the call fails it is 0.
+///
+/// Returns MTASTS_OK for a chain that verifies and for nothing else. MTASTS_NOT_VERIFIED: it does not;
+/// `mtasts_last_error` says what is wrong with which certificate of which host, or which roots are missing and what to
+/// install. MTASTS_NULL_ARGUMENT (also for a certificate that is NULL), MTASTS_INVALID_ARGUMENT (an impossible length)
+/// or MTASTS_INTERNAL. Any thread, several at once. Asks no other machine; reads the roots at first use and when they
+/// were read more than an hour ago.
+///
+/// # Safety
+/// The pointers must be as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_decision_verify(
+    decision: *const mtasts_decision,
+    der: *const *const u8,
+    len: *const usize,
+    count: usize,
+    result_type: *mut c_int,
+) -> c_int {
+    let tell = |value: ResultType| {
+        if !result_type.is_null() {
+            // SAFETY: not NULL; that it may be written to is the caller's promise.
+            unsafe { result_type.write(value as c_int) };
+        }
+    };
+    guarded(|| {
+        tell(ResultType::None);
+        let decision = object(decision, "decision")?;
+        let chain = chain(der, len, count)?;
+        decision.decision.verify(&decision.trust, &chain, SystemClock.now()).map_err(|unverified| {
+            tell(unverified.result_type);
+            Failure::new(MTASTS_NOT_VERIFIED, unverified.text)
+        })?;
+        Ok(MTASTS_OK)
+    })
+}
+
+fn chain<'a>(der: *const *const u8, len: *const usize, count: usize) -> Result<Vec<&'a [u8]>, Failure> {
+    let pointers = slice(der, count, "der")?;
+    let lengths = slice(len, count, "len")?;
+    let certificate = |(der, len): (&*const u8, &usize)| {
+        if der.is_null() { Err(Failure::null("der[i]")) } else { slice(*der, *len, "der[i]") }
+    };
+    pointers.iter().zip(lengths).map(certificate).collect()
 }
 
 fn unknown(argument: &str, value: c_int, wanted: &str) -> Failure {

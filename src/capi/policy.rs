@@ -7,14 +7,17 @@ use crate::discovery::Answer;
 use crate::syntax::{MxHost, any_match};
 use crate::sys::thread::CallGuard;
 use crate::time::{Clock, SystemClock};
+use crate::tls::Trust;
 use std::ffi::{CString, c_char, c_int};
 use std::ptr;
+use std::sync::Arc;
 
 /// The answer to a question about a domain: its policy, or that it has none, and why. It does not change and outlives
 /// its context. Any number of threads may read it at once; freeing it needs exclusive ownership.
 pub struct mtasts_policy {
     pub(super) answer: Answer,
     pub(super) dane_wins: bool,
+    pub(super) trust: Arc<Trust>,
     domain: CString,
     id: CString,
     source: CString,
@@ -24,7 +27,7 @@ pub struct mtasts_policy {
 }
 
 impl mtasts_policy {
-    pub(super) fn boxed(answer: Answer, dane_wins: bool) -> *mut Self {
+    pub(super) fn boxed(answer: Answer, dane_wins: bool, trust: Arc<Trust>) -> *mut Self {
         let stored = answer.policy.as_deref();
         let (mx, lints) = stored.map_or_else(Default::default, |stored| {
             let mx = stored.policy.mx().iter().map(|pattern| c_text(pattern.as_str())).collect();
@@ -39,6 +42,7 @@ impl mtasts_policy {
             mx,
             lints,
             dane_wins,
+            trust,
             answer,
         }))
     }
@@ -59,8 +63,8 @@ where
 ///
 /// body: the body as served, not NUL-terminated; any bytes. Not NULL, also if len is 0. Not kept.
 /// len: its length in bytes.
-/// policy: takes a policy object on MTASTS_OK, without domain and id, fetched now, `dane_wins` off; `mtasts_policy_free` frees it. Set
-/// to NULL on failure. Not NULL.
+/// policy: takes a policy object on MTASTS_OK, without domain and id, fetched now, `dane_wins` off, trusting the
+/// system's roots; `mtasts_policy_free` frees it. Set to NULL on failure. Not NULL.
 ///
 /// Returns MTASTS_OK, MTASTS_NULL_ARGUMENT, MTASTS_INVALID_ARGUMENT (an impossible length), MTASTS_INVALID_POLICY
 /// (`mtasts_last_error` names the line and what is wrong with it) or MTASTS_INTERNAL. Any thread; does not block.
@@ -77,7 +81,7 @@ pub unsafe extern "C" fn mtasts_policy_parse(body: *const u8, len: usize, policy
         let body = slice(body, len, "body")?;
         let answer = Answer::parsed(body, SystemClock.now())
             .map_err(|error| Failure::new(MTASTS_INVALID_POLICY, error.to_string()))?;
-        *policy = mtasts_policy::boxed(answer, false);
+        *policy = mtasts_policy::boxed(answer, false, Trust::of_system());
         Ok(MTASTS_OK)
     })
 }
@@ -147,6 +151,19 @@ pub unsafe extern "C" fn mtasts_policy_reason_text(policy: *const mtasts_policy)
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_policy_reason(policy: *const mtasts_policy) -> c_int {
     get(policy, MTASTS_NULL_ARGUMENT.saturating_neg(), |policy| policy.answer.reason as c_int)
+}
+
+/// Tells what a TLS report says of how the answer came about (RFC 8460 section 4.3), as one of MTASTS_RESULT_TYPE_*:
+/// how the fetch failed, also while it is not repeated and while an older policy stays in force. 0 if nothing is to be
+/// reported, as under a policy of mode none (RFC 8461 section 6).
+///
+/// policy: not NULL; for NULL the result is -MTASTS_NULL_ARGUMENT. Any thread; does not block.
+///
+/// # Safety
+/// The pointer must be as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_policy_result_type(policy: *const mtasts_policy) -> c_int {
+    get(policy, MTASTS_NULL_ARGUMENT.saturating_neg(), |policy| policy.answer.result_type() as c_int)
 }
 
 /// Tells the lifetime of the policy in seconds, at most 31557600 (RFC 8461 section 3.2); 0 without a policy.

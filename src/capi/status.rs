@@ -20,7 +20,7 @@ pub const MTASTS_INVALID_POLICY: c_int = 5;
 pub const MTASTS_NO_RECORD: c_int = 6;
 /// There is more than one STS record, or the one is malformed.
 pub const MTASTS_INVALID_RECORD: c_int = 7;
-/// The certificate chain does not verify. Reserved: no function gives it yet.
+/// The certificate chain does not verify; `mtasts_last_error` says what is wrong with it.
 pub const MTASTS_NOT_VERIFIED: c_int = 8;
 /// A fault inside libmtasts. Nothing may be concluded from the call.
 pub const MTASTS_INTERNAL: c_int = 9;

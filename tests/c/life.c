@@ -16,6 +16,7 @@ static void check_good(const mtasts_policy *policy, const char *source, int reas
     CHECK_TEXT(mtasts_policy_id(policy), "20260101");
     CHECK_TEXT(mtasts_policy_source(policy), source);
     CHECK_NUMBER(mtasts_policy_reason(policy), reason);
+    CHECK_NUMBER(mtasts_policy_result_type(policy), 0);
     CHECK(strstr(mtasts_policy_reason_text(policy), "good.test") != NULL);
     CHECK_NUMBER(mtasts_policy_max_age(policy), 86400);
     CHECK(mtasts_policy_fetched_at(policy) >= since && mtasts_policy_fetched_at(policy) <= time(NULL));
@@ -65,6 +66,7 @@ static void no_policy_is_an_answer(void)
     size_t len = 4711;
     CHECK_NUMBER(mtasts_policy_mode(policy), MTASTS_MODE_NONE);
     CHECK_NUMBER(mtasts_policy_reason(policy), MTASTS_REASON_NO_RECORD);
+    CHECK_NUMBER(mtasts_policy_result_type(policy), 0);
     CHECK_TEXT(mtasts_policy_domain(policy), "absent.test");
     CHECK_TEXT(mtasts_policy_source(policy), "none");
     CHECK_TEXT(mtasts_policy_id(policy), "");
@@ -79,6 +81,7 @@ static void no_policy_is_an_answer(void)
     policy = ask(context, "wrong-certificate.test");
     CHECK_NUMBER(mtasts_policy_mode(policy), MTASTS_MODE_NONE);
     CHECK_NUMBER(mtasts_policy_reason(policy), MTASTS_REASON_POLICY_HOST_CERTIFICATE_HOST_MISMATCH);
+    CHECK_NUMBER(mtasts_policy_result_type(policy), MTASTS_RESULT_TYPE_STS_WEBPKI_INVALID);
     mtasts_policy_free(policy);
     policy = ask(context, "malformed.test");
     CHECK_NUMBER(mtasts_policy_mode(policy), MTASTS_MODE_NONE);
@@ -87,6 +90,7 @@ static void no_policy_is_an_answer(void)
     /* A second question for the same id is not a second fetch; REFRESH insists. */
     policy = ask(context, "malformed.test");
     CHECK_NUMBER(mtasts_policy_reason(policy), MTASTS_REASON_BACKING_OFF);
+    CHECK_NUMBER(mtasts_policy_result_type(policy), MTASTS_RESULT_TYPE_STS_POLICY_INVALID);
     mtasts_policy_free(policy);
     CHECK_NUMBER(mtasts_query(context, "malformed.test", MTASTS_REFRESH, 0, &policy), MTASTS_OK);
     CHECK_NUMBER(mtasts_policy_reason(policy), MTASTS_REASON_POLICY_INVALID);
@@ -252,11 +256,14 @@ static void errno_is_left_alone(void)
     KEEPS_ERRNO(mtasts_lookup("good.test", patterns, 1));
     KEEPS_ERRNO(mtasts_match_mx(patterns, "mx.good.test"));
     KEEPS_ERRNO(mtasts_policy_reason_text(policy));
+    KEEPS_ERRNO(mtasts_policy_result_type(policy));
     KEEPS_ERRNO(mtasts_policy_body(policy, &len));
     KEEPS_ERRNO(mtasts_policy_allows_mx(policy, "mx.good.test"));
     KEEPS_ERRNO(mtasts_policy_decide(policy, "mx.good.test", MTASTS_DANE_ABSENT, &decision));
     KEEPS_ERRNO(mtasts_decision_tls(decision, MTASTS_TLS_EXPIRED, &after));
     KEEPS_ERRNO(mtasts_decision_action(after));
+    KEEPS_ERRNO(mtasts_decision_verify(decision, NULL, NULL, 0, NULL));
+    KEEPS_ERRNO(mtasts_decision_verify(NULL, NULL, NULL, 0, NULL));
     KEEPS_ERRNO(mtasts_last_error());
     KEEPS_ERRNO(mtasts_decision_free(decision));
     KEEPS_ERRNO(mtasts_decision_free(after));

@@ -64,7 +64,7 @@ static void are_refused(void)
     CHECK_NUMBER(mtasts_policy_decide(policy, "mx.good.test", MTASTS_DANE_ABSENT, &decision), MTASTS_OK);
     const char *hosts[] = {"mx.good.test", NULL};
     const uint8_t *records[] = {(const uint8_t *)"v=STSv1; id=1;", NULL};
-    size_t lengths[] = {14, 14};
+    size_t lengths[] = {14, 14}, no_length[] = {0}, impossible[] = {SIZE_MAX};
     char buffer[MTASTS_ID_SIZE];
 
     /* status and version */
@@ -152,8 +152,22 @@ static void are_refused(void)
     REFUSED(mtasts_decision_tls(decision, MTASTS_TLS_OK, NULL), MTASTS_NULL_ARGUMENT, "`after`");
     REFUSED_OUT(decided, mtasts_decision_tls(NULL, MTASTS_TLS_OK, &decided), MTASTS_NULL_ARGUMENT, "`before`");
     REFUSED_OUT(decided, mtasts_decision_tls(decision, 0, &decided), MTASTS_INVALID_ARGUMENT, "`tls_state`");
-    REFUSED_OUT(decided, mtasts_decision_tls(decision, 7, &decided), MTASTS_INVALID_ARGUMENT, "`tls_state`");
+    REFUSED_OUT(decided, mtasts_decision_tls(decision, 8, &decided), MTASTS_INVALID_ARGUMENT, "`tls_state`");
     REFUSED_OUT(decided, mtasts_decision_tls(decision, INT_MIN, &decided), MTASTS_INVALID_ARGUMENT, "`tls_state`");
+
+    /* verify: every refusal says that nothing is to be reported */
+#define UNVERIFIED(call, status, argument) (type = 4711, REFUSED(call, status, argument), CHECK_NUMBER(type, 0))
+    int type;
+    UNVERIFIED(mtasts_decision_verify(NULL, records, lengths, 1, &type), MTASTS_NULL_ARGUMENT, "`decision`");
+    UNVERIFIED(mtasts_decision_verify(decision, NULL, lengths, 1, &type), MTASTS_NULL_ARGUMENT, "`der`");
+    UNVERIFIED(mtasts_decision_verify(decision, records, NULL, 1, &type), MTASTS_NULL_ARGUMENT, "`len`");
+    UNVERIFIED(mtasts_decision_verify(decision, records, lengths, 2, &type), MTASTS_NULL_ARGUMENT, "`der[");
+    UNVERIFIED(mtasts_decision_verify(decision, records + 1, no_length, 1, &type), MTASTS_NULL_ARGUMENT, "`der[");
+    UNVERIFIED(mtasts_decision_verify(decision, records, lengths, SIZE_MAX, &type), MTASTS_INVALID_ARGUMENT, "`der`");
+    UNVERIFIED(mtasts_decision_verify(decision, records, impossible, 1, &type), MTASTS_INVALID_ARGUMENT, "`der[");
+    UNVERIFIED(mtasts_decision_verify(NULL, NULL, NULL, SIZE_MAX, &type), MTASTS_NULL_ARGUMENT, "`decision`");
+    REFUSED(mtasts_decision_verify(NULL, NULL, NULL, 1, NULL), MTASTS_NULL_ARGUMENT, "`decision`");
+    REFUSED(mtasts_decision_verify(decision, NULL, NULL, 1, NULL), MTASTS_NULL_ARGUMENT, "`der`");
 
     /* record */
     REFUSED(mtasts_record_select(records, lengths, 1, NULL, MTASTS_ID_SIZE), MTASTS_NULL_ARGUMENT, "`id`");
@@ -208,6 +222,7 @@ static void nothing_has_nothing(void)
     fail_otherwise();
     CHECK_NUMBER(mtasts_policy_mode(NULL), -MTASTS_NULL_ARGUMENT);
     CHECK_NUMBER(mtasts_policy_reason(NULL), -MTASTS_NULL_ARGUMENT);
+    CHECK_NUMBER(mtasts_policy_result_type(NULL), -MTASTS_NULL_ARGUMENT);
     CHECK(mtasts_policy_domain(NULL) == NULL);
     CHECK(mtasts_policy_id(NULL) == NULL);
     CHECK(mtasts_policy_source(NULL) == NULL);

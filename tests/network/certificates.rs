@@ -20,11 +20,16 @@ fn a_certificate_must_be_trusted_in_date_and_for_the_policy_host() {
         .map(|(name, certificate)| {
             let want = match certificate {
                 Certificate::Good | Certificate::Wildcard | Certificate::NoEku => POLICY,
-                Certificate::Expired => nothing(Expired, "its certificate has expired"),
-                Certificate::NotYetValid => nothing(Expired, "its certificate is not valid yet"),
-                Certificate::SelfSigned | Certificate::UnknownCa | Certificate::NoIntermediate => {
-                    nothing(NotTrusted, "does not lead to a trusted root")
+                Certificate::Expired | Certificate::ExpiredIntermediate => {
+                    nothing(Expired, "its certificate has expired")
                 }
+                Certificate::NotYetValid => nothing(Expired, "its certificate is not valid yet"),
+                Certificate::SelfSigned
+                | Certificate::SelfSignedCa
+                | Certificate::UnknownCa
+                | Certificate::WrongSignature
+                | Certificate::SignedByServer
+                | Certificate::NoIntermediate => nothing(NotTrusted, "does not lead to a trusted root"),
                 Certificate::ClientOnlyEku => nothing(NotTrusted, "its certificate is not acceptable"),
                 Certificate::WrongName
                 | Certificate::CnOnly

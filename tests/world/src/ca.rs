@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PublicKeyData, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
 };
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
@@ -36,8 +36,16 @@ pub enum Certificate {
     NotYetValid,
     /// Signed by its own key.
     SelfSigned,
+    /// Signed by its own key and marked as that of an authority, as `openssl req -x509` makes it.
+    SelfSignedCa,
     /// Signed by a root that nobody trusts.
     UnknownCa,
+    /// Not signed by the key of the intermediate that it names.
+    WrongSignature,
+    /// Signed with the key of another server's good certificate, which the server sends too.
+    SignedByServer,
+    /// Signed by an intermediate whose life ended yesterday.
+    ExpiredIntermediate,
     /// Signed by the intermediate, which the server does not send.
     NoIntermediate,
     /// The host name as common name, no subjectAltName at all.
@@ -58,13 +66,17 @@ pub enum Certificate {
 
 impl Certificate {
     /// Every variant with the name a scene file uses for it.
-    pub const ALL: [(&'static str, Certificate); 14] = [
+    pub const ALL: [(&'static str, Certificate); 18] = [
         ("good", Certificate::Good),
         ("wrong-name", Certificate::WrongName),
         ("expired", Certificate::Expired),
         ("not-yet-valid", Certificate::NotYetValid),
         ("self-signed", Certificate::SelfSigned),
+        ("self-signed-ca", Certificate::SelfSignedCa),
         ("unknown-ca", Certificate::UnknownCa),
+        ("wrong-signature", Certificate::WrongSignature),
+        ("signed-by-server", Certificate::SignedByServer),
+        ("expired-intermediate", Certificate::ExpiredIntermediate),
         ("no-intermediate", Certificate::NoIntermediate),
         ("cn-only", Certificate::CnOnly),
         ("no-dns-id", Certificate::NoDnsId),
@@ -76,10 +88,14 @@ impl Certificate {
     ];
 }
 
+/// The name of the trusted intermediate.
+const INTERMEDIATE: &str = "mtasts-world intermediate";
+
 /// A root and an intermediate below it.
 struct Authority {
     root: Vec<u8>,
     root_pem: String,
+    root_issuer: Issuer<'static, KeyPair>,
     intermediate: Vec<u8>,
     issuer: Issuer<'static, KeyPair>,
 }
@@ -97,6 +113,7 @@ impl Authority {
         Ok(Authority {
             root: root.der().to_vec(),
             root_pem: root.pem(),
+            root_issuer,
             intermediate: intermediate.der().to_vec(),
             issuer: Issuer::new(params, key),
         })
@@ -183,7 +200,86 @@ impl Ca {
         Ok(Arc::new(config))
     }
 
+    /// A good chain, but for an extension in the server's certificate that is critical and that nobody knows.
+    pub fn chain_with_critical_extension(&self, host: &str) -> Result<Chain, rcgen::Error> {
+        let mut params = self.server_params(&crate::canonical(host), Certificate::Good)?;
+        // An arc for examples (RFC 5612).
+        let mut extension = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 32473, 1], vec![5, 0]);
+        extension.set_criticality(true);
+        params.custom_extensions.push(extension);
+        self.sign(&params, &self.trusted.issuer, vec![self.trusted.intermediate.clone()])
+    }
+
+    /// A good certificate under so many authorities, one below the other, the first below the trusted root.
+    pub fn deep_chain(&self, host: &str, authorities: usize) -> Result<Chain, rcgen::Error> {
+        let mut above = Chain::new();
+        let mut last: Option<Issuer<'static, KeyPair>> = None;
+        for number in 1..=authorities {
+            let (key, params) = (KeyPair::generate()?, authority_params(&format!("authority {number}"), &self.serial));
+            let certificate = params.signed_by(&key, last.as_ref().unwrap_or(&self.trusted.root_issuer))?;
+            above.insert(0, certificate.der().to_vec());
+            last = Some(Issuer::new(params, key));
+        }
+        let params = self.server_params(&crate::canonical(host), Certificate::Good)?;
+        self.sign(&params, last.as_ref().unwrap_or(&self.trusted.root_issuer), above)
+    }
+
+    /// A good certificate without its intermediate, behind it so many impostors that have the intermediate's name, each
+    /// with a key of its own, and claim to be signed by one another.
+    pub fn chain_of_namesakes(&self, host: &str, count: usize) -> Result<Chain, rcgen::Error> {
+        let namesakes: Result<Chain, rcgen::Error> = (0..count)
+            .map(|_| {
+                let params = authority_params(INTERMEDIATE, &self.serial);
+                Ok(params.self_signed(&KeyPair::generate()?)?.der().to_vec())
+            })
+            .collect();
+        let params = self.server_params(&crate::canonical(host), Certificate::Good)?;
+        self.sign(&params, &self.trusted.issuer, namesakes?)
+    }
+
     fn mint(&self, host: &str, certificate: Certificate) -> Result<Chain, rcgen::Error> {
+        let params = self.server_params(host, certificate)?;
+        let intermediate = |authority: &Authority| vec![authority.intermediate.clone()];
+        match certificate {
+            Certificate::SelfSigned | Certificate::SelfSignedCa => {
+                Ok(vec![params.self_signed(&self.leaf_key)?.der().to_vec()])
+            }
+            Certificate::UnknownCa => self.sign(&params, &self.unknown.issuer, intermediate(&self.unknown)),
+            Certificate::NoIntermediate => self.sign(&params, &self.trusted.issuer, Chain::new()),
+            Certificate::WrongSignature => {
+                let forger = Issuer::new(authority_params(INTERMEDIATE, &self.serial), KeyPair::generate()?);
+                self.sign(&params, &forger, intermediate(&self.trusted))
+            }
+            Certificate::SignedByServer => {
+                let (key, server) = (KeyPair::generate()?, self.server_params("elsewhere.test", Certificate::Good)?);
+                let above = server.signed_by(&key, &self.trusted.issuer)?.der().to_vec();
+                self.sign(&params, &Issuer::new(server, key), vec![above, self.trusted.intermediate.clone()])
+            }
+            Certificate::ExpiredIntermediate => {
+                let key = KeyPair::generate()?;
+                let mut lapsed = authority_params("mtasts-world lapsed intermediate", &self.serial);
+                lapsed.not_after = OffsetDateTime::now_utc() - Duration::days(1);
+                let above = lapsed.signed_by(&key, &self.trusted.root_issuer)?.der().to_vec();
+                self.sign(&params, &Issuer::new(lapsed, key), vec![above])
+            }
+            _ => self.sign(&params, &self.trusted.issuer, intermediate(&self.trusted)),
+        }
+    }
+
+    /// A server's certificate, and what stands above it.
+    fn sign(
+        &self,
+        params: &CertificateParams,
+        issuer: &Issuer<'static, KeyPair>,
+        mut above: Chain,
+    ) -> Result<Chain, rcgen::Error> {
+        let mut params = params.clone();
+        params.use_authority_key_identifier_extension = true;
+        above.insert(0, params.signed_by(&self.leaf_key, issuer)?.der().to_vec());
+        Ok(above)
+    }
+
+    fn server_params(&self, host: &str, certificate: Certificate) -> Result<CertificateParams, rcgen::Error> {
         let now = OffsetDateTime::now_utc();
         let (label, parent) = host.split_once('.').unwrap_or((host, "test"));
         let name = match certificate {
@@ -201,7 +297,10 @@ impl Ca {
             Certificate::NotYetValid => (now + Duration::days(1), now + Duration::days(100)),
             _ => (now - Duration::days(365), now + Duration::days(3650)),
         };
-        params.is_ca = IsCa::ExplicitNoCa;
+        params.is_ca = match certificate {
+            Certificate::SelfSignedCa => IsCa::Ca(BasicConstraints::Unconstrained),
+            _ => IsCa::ExplicitNoCa,
+        };
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = match certificate {
             Certificate::ClientOnlyEku => vec![ExtendedKeyUsagePurpose::ClientAuth],
@@ -223,17 +322,7 @@ impl Ca {
                 Err(_) => vec![SanType::DnsName(name.as_str().try_into()?)],
             },
         };
-
-        if certificate == Certificate::SelfSigned {
-            return Ok(vec![params.self_signed(&self.leaf_key)?.der().to_vec()]);
-        }
-        let authority = if certificate == Certificate::UnknownCa { &self.unknown } else { &self.trusted };
-        params.use_authority_key_identifier_extension = true;
-        let mut chain = vec![params.signed_by(&self.leaf_key, &authority.issuer)?.der().to_vec()];
-        if certificate != Certificate::NoIntermediate {
-            chain.push(authority.intermediate.clone());
-        }
-        Ok(chain)
+        Ok(params)
     }
 }
 

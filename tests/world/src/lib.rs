@@ -116,6 +116,22 @@ impl World {
         (chain, self.ca.leaf_key_der().to_vec())
     }
 
+    /// A good chain, but for an extension in the server's certificate that is critical and that nobody knows.
+    pub fn chain_with_critical_extension(&self, name: &str) -> Vec<Vec<u8>> {
+        self.ca.chain_with_critical_extension(name).unwrap_or_else(|error| panic!("certificate for {name:?}: {error}"))
+    }
+
+    /// A good certificate under so many authorities, one below the other, the first below the trusted root.
+    pub fn deep_chain(&self, name: &str, authorities: usize) -> Vec<Vec<u8>> {
+        self.ca.deep_chain(name, authorities).unwrap_or_else(|error| panic!("certificate for {name:?}: {error}"))
+    }
+
+    /// A good certificate without its intermediate, behind it so many impostors that have the intermediate's name, each
+    /// with a key of its own, and claim to be signed by one another.
+    pub fn chain_of_namesakes(&self, name: &str, count: usize) -> Vec<Vec<u8>> {
+        self.ca.chain_of_namesakes(name, count).unwrap_or_else(|error| panic!("certificate for {name:?}: {error}"))
+    }
+
     /// The data of the TLSA record `3 1 1` that fits every server certificate.
     pub fn leaf_key_sha256(&self) -> Vec<u8> {
         self.ca.leaf_key_sha256()

@@ -27,9 +27,10 @@ Quotes keep blanks together; inside them \r \n \t \\ \" and \xHH stand for bytes
                                        OPTION: id=ID certificate=KIND address=IP. What is not given is id=1,
                                        certificate=good and the HTTPS address; `status` keeps what is there
   smtp ADDR:PORT name=HOST [certificate=KIND] [starttls=offered|absent|refused|broken]
-                                       KIND: good, wrong-name, expired, not-yet-valid, self-signed, unknown-ca,
-                                       no-intermediate, cn-only, no-dns-id, wildcard, two-level-wildcard,
-                                       partial-wildcard, client-only-eku, no-eku
+                                       KIND: good, wrong-name, expired, not-yet-valid, self-signed,
+                                       self-signed-ca, unknown-ca, wrong-signature, signed-by-server,
+                                       expired-intermediate, no-intermediate, cn-only, no-dns-id, wildcard,
+                                       two-level-wildcard, partial-wildcard, client-only-eku, no-eku
 "#;
 
 /// Puts a scene file on top of what `world` holds. An error names the file, the line, what is wrong and what is right.

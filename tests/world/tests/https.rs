@@ -51,9 +51,12 @@ fn each_certificate_is_accepted_or_refused_for_its_own_reason() {
             Certificate::Good | Certificate::Wildcard | Certificate::NoEku => "accepted",
             Certificate::WrongName | Certificate::CnOnly | Certificate::NoDnsId => "not valid for name",
             Certificate::TwoLevelWildcard | Certificate::PartialWildcard => "invalid peer certificate",
-            Certificate::Expired => "expired",
+            Certificate::Expired | Certificate::ExpiredIntermediate => "expired",
             Certificate::NotYetValid => "not valid yet",
             Certificate::SelfSigned | Certificate::UnknownCa | Certificate::NoIntermediate => "UnknownIssuer",
+            Certificate::SelfSignedCa => "CaUsedAsEndEntity",
+            Certificate::WrongSignature => "BadSignature",
+            Certificate::SignedByServer => "EndEntityUsedAsCa",
             Certificate::ClientOnlyEku => "extended key usage",
         };
         let reason = reason(certificate);
