@@ -594,6 +594,7 @@ fn a_small_step_back_is_followed_by_one_refresh_and_not_by_one_with_each_message
     assert_eq!(scene.after(300).told().2, Reason::Fetched);
 }
 
+// Conformance: S10-4.
 #[test]
 fn a_step_of_the_clock_amid_a_fetch_leaves_what_was_learnt_and_blocks_nothing() {
     for step in [-31_536_000, 31_536_000] {

@@ -109,18 +109,6 @@ enforce_and_this_machine_as_backup_mx_leaves_out_the_hosts_behind_it() {
     untouched behind
 }
 
-# Conformance: S5.1-4.
-not_yet_enforce_and_this_machine_as_unlisted_backup_mx_leaves_out_the_hosts_behind_it() {
-    policy enforce "mx.$d,behind.$d"
-    mx 10 mx starttls=absent
-    record "$d" MX 20 "self.$d"
-    record "self.$d" A 127.0.0.1
-    mx 30 behind
-    send
-    deferred
-    untouched behind
-}
-
 enforce_delivers_although_a_backup_mx_has_no_answer_in_dns() {
     policy enforce "*.$d"
     mx 10 mx

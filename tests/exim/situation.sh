@@ -43,14 +43,12 @@ last_word() {
     echo "$passed $failed" >&9
 }
 
-# Every function of cases.sh is a case, unless the command line names some. Those
-# called not_yet_... run only when they are named.
+# Every function of cases.sh is a case, unless the command line names some.
 run_cases() {
     local cases pattern wanted
     cases=$(sed -n 's/^\([a-z0-9_]*\)() {.*/\1/p' "$here/cases.sh")
     for name in $cases; do
         wanted=${#only[@]}
-        case $name in not_yet_*) wanted=1 ;; esac
         for pattern in ${only[@]+"${only[@]}"}; do
             # shellcheck disable=SC2254 # a pattern it is
             case $name in $pattern) wanted=0 ;; esac

@@ -119,6 +119,7 @@ fn slow(domain: &str, pause: Duration) -> Site {
     Site::new(Certificate::Good, Response::Drip { bytes: [head, body].concat().into_bytes(), pause })
 }
 
+// Conformance: S3.3-18.
 #[test]
 fn a_crowd_that_wants_a_cold_domain_causes_one_request() {
     let stage = Stage::new();
