@@ -11,7 +11,7 @@ const SHAPES: &str = "length chunked broken-chunks short long gzip http1.0 cut d
 const FAILURES: &str = "nxdomain nodata servfail refused silent";
 const ADDRESSES: &str = "here closed mute hole nxdomain nodata servfail refused silent";
 const MODES: &str = "enforce testing none unknown";
-const SOURCES: &str = "none cache https";
+const SOURCES: &str = "none cache https configuration";
 const RESULTS: &str = "none sts-policy-fetch-error sts-policy-invalid sts-webpki-invalid";
 const LEVELS: &str = "silent notice warning error";
 

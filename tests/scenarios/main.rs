@@ -107,6 +107,34 @@ fn every_malformed_policy_is_played() {
     assert!(missing.is_empty(), "in no scene: {missing:?}");
 }
 
+/// Reasons of answers that scenes leave to other tests.
+const ELSEWHERE: &[(&str, &str, &str)] = &[
+    ("parsed", "tests/c/life.c", "MTASTS_REASON_PARSED"),
+    ("address-literal", "tests/network/dns.rs", "Reason::AddressLiteral"),
+    ("invalid-domain", "tests/network/dns.rs", "Reason::InvalidDomain"),
+    ("being-checked", "src/discovery/tests.rs", "Reason::BeingChecked"),
+    ("waited-in-vain", "tests/network/crowd.rs", "Reason::WaitedInVain"),
+    ("no-trusted-roots", "tests/network/certificates.rs", "Reason::NoTrustedRoots"),
+    ("policy-host-media-type", "tests/network/https.rs", "nothing(PolicyHostMediaType, text)"),
+];
+
+#[test]
+fn every_reason_of_an_answer_is_wanted_by_a_scene_or_a_test() {
+    let scenes = scenes();
+    let expects = scenes.iter().flat_map(|scene| &scene.steps).flat_map(|step| &step.expect);
+    let wanted: HashSet<&str> = expects.flat_map(|expect| &expect.values).map(String::as_str).collect();
+    let is_in_a_test = |name: &str| {
+        let found = ELSEWHERE.iter().find(|(reason, ..)| *reason == name);
+        found.is_some_and(|(_, file, words)| {
+            fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap().contains(words)
+        })
+    };
+    // From 60 on they are reasons of decisions.
+    let reasons = (0..60).filter_map(Reason::from_code).map(Reason::as_str);
+    let missing: Vec<&str> = reasons.filter(|name| !wanted.contains(name) && !is_in_a_test(name)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 #[test]
 fn a_scene_file_with_a_mistake_is_an_error_that_names_file_and_line() {
     for line in [

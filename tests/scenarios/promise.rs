@@ -4,6 +4,7 @@
 //! Judged by what the policy host served and by the clock of the scene alone, with nothing of the library's.
 
 use mtasts::discovery::{Answer, Source};
+use mtasts::reason::Reason;
 use mtasts::syntax::Mode;
 
 /// The policy that a sender must still know.
@@ -47,6 +48,10 @@ impl Promise {
     /// Takes note of an answer and says what is wrong with it.
     pub fn judge(&mut self, answer: &Answer, served: Option<&[u8]>, connections: usize, now: i64) -> Vec<String> {
         let mut faults = Vec::new();
+        // What the administrator has decided is no accident.
+        if matches!(answer.reason, Reason::Exempted | Reason::Pinned) {
+            return faults;
+        }
         let body = answer.policy.as_ref().map(|stored| &*stored.body);
         let fetched_at = answer.policy.as_ref().map(|stored| stored.fetched_at.0);
         if answer.source == Source::Https {
@@ -57,7 +62,7 @@ impl Promise {
         }
         let known = self.known.as_mut().map(|known| (known.is_in_force(now), &*known));
         match known {
-            Some((true, known)) if strength(answer.mode()) < strength(known.mode) || answer.is_unknown => {
+            Some((true, known)) if strength(answer.published_mode()) < strength(known.mode) || answer.is_unknown => {
                 faults.push(format!("weaker than the policy of mode {} that has not expired", known.mode));
             }
             Some((true, known)) if body.is_some_and(|body| body != known.body) => {
