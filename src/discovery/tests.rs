@@ -1,7 +1,7 @@
 //! Discovery against a network and a clock that the test holds in its hands.
 
 use super::*;
-use crate::cache::{Check, Known, Row};
+use crate::cache::{Check, Known, Row, StoredPolicy};
 use crate::config::Settings;
 use crate::reason::{Reason, ResultType};
 use crate::sys::log::Level;
@@ -496,6 +496,22 @@ fn who_has_waited_shares_what_the_other_has_found() {
     }
     let scene = Scene { on_dns_error: OnTrouble::Defer, ..Scene::new() };
     assert!(behind(&scene, || store(&scene, Reason::DnsFailed, 0)).is_unknown);
+}
+
+#[test]
+fn who_has_waited_never_overlooks_a_policy_that_has_come_meanwhile() {
+    let scene = Scene::new();
+    let answer = behind(&scene, || {
+        let now = scene.now();
+        let body = b"version: STSv1\nmode: enforce\nmx: mx.example.test\nmax_age: 1000\n";
+        let policy = Some(Arc::new(StoredPolicy::new("a1", body, now).unwrap()));
+        // A check that does not count, as after a step of the clock.
+        let check = Check { at: now, until: now, reason: Reason::NoRecord };
+        let row = Arc::new(Row { policy, check, refresh_at: now.plus(500), failures: Vec::new() });
+        let domain = PolicyDomain::parse(b"example.test").unwrap();
+        scene.cache.store_policy(&domain, row, now, Deadline::after(Duration::from_secs(5)), &scene);
+    });
+    assert_eq!((answer.mode_str(), answer.reason, scene.calls()), ("enforce", Reason::NoRecord, "txt".to_owned()));
 }
 
 #[test]

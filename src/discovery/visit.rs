@@ -195,13 +195,14 @@ impl<'a> Visit<'a> {
         if let Some(answer) = self.remembered() {
             return Err(answer);
         }
-        match &self.known {
-            Some(known) if has_waited && !is_about_policy(known.row.check.reason) => {
-                let is_news = before.is_none_or(|before| before.row != known.row);
-                if is_news { Err(self.as_found_before(&known.row)) } else { Ok(Some(turn)) }
+        if has_waited && self.kept.is_none() {
+            // What was found while we waited is shared, even if it is not to be remembered.
+            let news = self.known.as_ref().filter(|known| before.is_none_or(|before| before.row != known.row));
+            if let Some(known) = news.filter(|known| !is_about_policy(known.row.check.reason)) {
+                return Err(self.as_found_before(&known.row));
             }
-            _ => Ok(Some(turn)),
         }
+        Ok(Some(turn))
     }
 
     /// Waits for the turn while enough time is left to do what the asker before has not done.
