@@ -15,10 +15,10 @@
  * A mail server with a context of its own asks once for each message and decides for each MX host:
  *
  *     mtasts_context *context;
- *     mtasts_policy *policy;
+ *     mtasts_policy *policy;      const char *mx_hosts[] = {"mx1.example.com", ...};
  *     mtasts_decision *decision, *final;
  *     mtasts_context_new(NULL, &context);
- *     mtasts_query(context, "example.com", 0, 0, &policy);
+ *     mtasts_query_for(context, "example.com", mx_hosts, mx_count, 0, 0, &policy);
  *     mtasts_policy_decide(policy, "mx1.example.com", MTASTS_DANE_NOT_CHECKED, &decision);
  *     switch (mtasts_decision_action(decision)) {
  *     case MTASTS_ACTION_REQUIRE_TLS:   connect, STARTTLS, send mtasts_decision_sni(decision), verify against it
@@ -26,7 +26,8 @@
  *     }
  *     mtasts_decision_tls(decision, MTASTS_TLS_OK, &final);
  *
- * Where its TLS library does not judge the host's certificates, mtasts_decision_verify() does.
+ * Where its TLS library does not judge the host's certificates, mtasts_decision_verify() does. mtasts_refresh(), called
+ * hourly or so, keeps the policies of domains alive that get no mail.
  *
  * Results. A status is MTASTS_OK (0) or a positive MTASTS_ number. A function that returns a value gives minus a
  * status when it fails. Nothing that a careless caller gets by mistake (0, NULL, an ignored error) reads as "deliver":
@@ -90,7 +91,8 @@
 
 /**
  * It is not known whether there is a policy: keep the message. DNS did not answer and the configuration says
- * on_dns_error = "defer", or another asker's fetch was waited for, and then the time was too short.
+ * on_dns_error = "defer"; or nothing is cached and the caller asked not to go further, under the same setting; or another
+ * asker's fetch was waited for, and then the time was too short.
  */
 #define MTASTS_MODE_UNKNOWN 3
 
@@ -151,6 +153,8 @@ typedef enum mtasts_reason {
     MTASTS_REASON_NOT_CACHED = 16,
     /** Another asker was waited for, and then there was not enough time left to find out. */
     MTASTS_REASON_WAITED_IN_VAIN = 17,
+    /** The cached policy lists none of the message's MX hosts, and was fetched too recently to be fetched again for that. */
+    MTASTS_REASON_FETCHED_RECENTLY = 18,
     /** The last fetch for this id failed less than five minutes ago. */
     MTASTS_REASON_BACKING_OFF = 30,
     /** The policy host has no address. */
@@ -359,6 +363,8 @@ const char *mtasts_version(void);
 /**
  * Looks up the policy of a domain on the process's default context (RFC 8461 sections 3 and 5.1).
  *
+ * Knows no MX hosts and therefore fetches nothing for their sake, as mtasts_query_for does.
+ *
  * The default context is made by the first call as mtasts_context_new with NULL makes one; mtasts_cleanup closes it.
  *
  * domain: the recipient's domain or that of the next hop, NUL-terminated, in any case, A-labels or UTF-8 U-labels,
@@ -427,7 +433,7 @@ void mtasts_context_free(struct mtasts_context *context);
  * of a table is { mode = "enforce", mx = ["mx.example.com"] } or alike, empty to remove it.
  *
  * Meant for the time before the first query: each change keeps the former settings until the context is freed, and a
- * change of the cache forgets what is in memory only.
+ * change of the cache forgets what is in memory only. Many tables of domains belong into the file.
  *
  * Returns MTASTS_OK, MTASTS_NULL_ARGUMENT, MTASTS_INVALID_CONFIG (unknown key or impossible value; nothing has
  * changed) or MTASTS_INTERNAL. Any thread; does not block.
@@ -500,7 +506,7 @@ int mtasts_query_for(struct mtasts_context *context,
 /**
  * Fetches the cached policies anew for which that is due, the least recently tried first (RFC 8461 sections 3.3 and
  * 10.2). Queries do the same for the domain that they are about; a pass now and then, hourly say, does it for domains
- * that get no mail. What is in force stays so when a fetch fails; that is logged, the graver the nearer the end is.
+ * that get no mail, also with refresh = false. What is in force stays so when a fetch fails; that is logged, the graver the nearer the end is.
  *
  * context: not NULL.
  * max_domains: fetch at most so many policies; 0: all.
@@ -536,7 +542,8 @@ int mtasts_policy_parse(const uint8_t *body,
 
 /**
  * Tells what applies to the domain: MTASTS_MODE_NONE, MTASTS_MODE_TESTING, MTASTS_MODE_ENFORCE or
- * MTASTS_MODE_UNKNOWN (RFC 8461 section 5).
+ * MTASTS_MODE_UNKNOWN (RFC 8461 section 5). Where the configuration says observe, an enforced policy counts as testing,
+ * whatever its body says.
  *
  * policy: not NULL; for NULL the result is -MTASTS_NULL_ARGUMENT. Any thread; does not block.
  */
@@ -594,7 +601,8 @@ int mtasts_policy_result_type(const struct mtasts_policy *policy);
 uint64_t mtasts_policy_max_age(const struct mtasts_policy *policy);
 
 /**
- * Tells when the policy was fetched, in seconds since 1970 UTC; 0 without a policy.
+ * Tells when the policy was fetched, in seconds since 1970 UTC; 0 without a policy. For one of the configuration it is the
+ * time of the question, and its end is that of its table or a year later.
  *
  * policy: NULL gives 0. Any thread; does not block.
  */
@@ -673,6 +681,10 @@ void mtasts_policy_free(struct mtasts_policy *policy);
 /**
  * Decides about one MX host before a connection is made (RFC 8461 sections 4 and 5, RFC 7672 section 2.2). Pure.
  *
+ * Where the configuration says observe, an enforced policy is decided as one in testing: what would have been refused
+ * is MTASTS_ACTION_DELIVER_REPORT with a result type other than 0, now or after mtasts_decision_tls, and is for the
+ * caller to log. (mtasts_query_for logs that a policy lists none of the hosts.)
+ *
  * policy: not NULL.
  * mx_host: the name from the MX record, not the target of a CNAME; without an MX record the domain itself.
  * NUL-terminated, in any case, with or without a final dot.
@@ -694,8 +706,9 @@ int mtasts_policy_decide(const struct mtasts_policy *policy,
  * before: the decision that was acted upon; not NULL; stays valid.
  * tls_state: one of MTASTS_TLS_*: how the handshake went. The certificate is to be judged by PKIX against
  * mtasts_decision_sni, the MX host: by the mail server's TLS library, or by mtasts_decision_verify. If the decision
- * was made with MTASTS_DANE_USABLE, the mail server verifies by its TLSA records instead: what PKIX says of the
- * certificate then stops nothing, and a certificate that matches no TLSA record is MTASTS_TLS_FAILED.
+ * was made with MTASTS_DANE_USABLE, the mail server verifies by its TLSA records instead, and whatever that verification
+ * rejects is MTASTS_TLS_FAILED, also a wrong name or date under DANE-TA (RFC 7672 section 3.1). The other states are for
+ * what PKIX says, which then stops nothing.
  * after: takes the new decision, which mtasts_decision_free frees; set to NULL on failure. Not NULL. Its action is
  * MTASTS_ACTION_DELIVER, MTASTS_ACTION_DELIVER_REPORT, MTASTS_ACTION_SKIP_HOST or MTASTS_ACTION_DEFER.
  *
@@ -710,8 +723,9 @@ int mtasts_decision_tls(const struct mtasts_decision *before,
  * Verifies the chain of certificates that the MX host showed in its TLS session, for mail servers whose TLS library
  * does not judge it (RFC 8461 section 4.2).
  *
- * Wanted is a path to a trusted root, every certificate on it in date, and the MX host as a DNS name among the
+ * Wanted is a path to a trusted root, every certificate below the root in date, and the MX host as a DNS name among the
  * subjectAltNames of the first certificate, where * stands for the whole leftmost label; a common name never counts.
+ * An extended key usage must allow servers; the plain key usage is not looked at.
  * Trusted are the roots of ca_file in the configuration that the policy came by, else those of the system. That the
  * host has the key to its certificate is for the TLS session to prove. Revocation is not checked.
  *
@@ -721,7 +735,8 @@ int mtasts_decision_tls(const struct mtasts_decision *before,
  * MTASTS_TLS_FAILED; this function then tells what PKIX would have said, which decides nothing.
  * der: one pointer for each certificate, in DER, the host's own first. May be NULL if count is 0.
  * len: the length of each certificate in bytes. May be NULL if count is 0.
- * count: the number of certificates. An empty chain does not verify; of a longer one the first 16 count.
+ * count: the number of certificates. An empty chain does not verify; of a longer one the first 16 count,
+ * and behind the first one no more than 32 KiB.
  * result_type: takes what a TLS report says of the failure (RFC 8460 section 4.3); may be NULL. mtasts_decision_tls
  * goes on with
  *

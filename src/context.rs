@@ -4,8 +4,8 @@
 //! has one deadline, over everything that it takes.
 
 use crate::cache::Cache;
-use crate::config::{ConfigError, Settings};
-use crate::discovery::{Answer, Discovery, Effort, Network, Source, due_before};
+use crate::config::{ConfigError, Overrides, Settings};
+use crate::discovery::{Answer, Discovery, Effort, Network, Source, Story, due_before};
 use crate::dns;
 use crate::https::{self, FetchError};
 use crate::reason::Reason;
@@ -123,12 +123,12 @@ impl Context {
     pub fn explain(&self, domain: &[u8], effort: Effort, timeout: Option<Duration>) -> Answer {
         match PolicyDomain::parse(domain) {
             Ok(domain) => self.discover(&domain, effort, self.deadline(timeout), true),
-            Err(error) => Answer::impossible(error),
+            Err(error) => Answer { story: Some(Box::new(Story::of_no_domain())), ..Answer::impossible(error) },
         }
     }
 
-    /// What [`Context::query`] says, for a message whose MX hosts are known. Before an enforced policy refuses every one of them it is
-    /// fetched anew, at most every five minutes, and the answer is what came of that (RFC 8461 section 5).
+    /// What [`Context::query`] says, for a message whose MX hosts are known. Before an enforced policy refuses every one
+    /// of them it is fetched anew, at most every five minutes, and the answer is what came of that (RFC 8461 section 5).
     pub fn query_for(&self, domain: &[u8], mx_hosts: &[&[u8]], effort: Effort, timeout: Option<Duration>) -> Answer {
         self.query_until(domain, mx_hosts, effort, self.deadline(timeout))
     }
@@ -168,8 +168,11 @@ impl Context {
             if deadline.remaining() < fair_time && !is_first || deadline.has_passed() {
                 break;
             }
-            let network = Internet { context: self, settings: &parts.settings, trust: &parts.trust };
-            let discovery = Discovery { refreshes: true, fair_time, ..self.discovery(parts, &network) };
+            let network = Internet { settings: &parts.settings, trust: &parts.trust };
+            // Also where the configuration decides for now: the policy is to be there when that ends.
+            let overrides = Overrides::new();
+            let discovery =
+                Discovery { refreshes: true, fair_time, overrides: &overrides, ..self.discovery(parts, &network) };
             let answer = discovery.discover(domain, Effort::Usual, deadline.at_most(parts.settings.deadline));
             match (answer.source, answer.reason) {
                 (Source::Https, _) => refreshed.done = refreshed.done.saturating_add(1),
@@ -203,7 +206,7 @@ impl Context {
 
     fn discover(&self, domain: &PolicyDomain, effort: Effort, deadline: Deadline, tells: bool) -> Answer {
         let parts = self.parts.get();
-        let network = Internet { context: self, settings: &parts.settings, trust: &parts.trust };
+        let network = Internet { settings: &parts.settings, trust: &parts.trust };
         let discovery = Discovery { tells, ..self.discovery(parts, &network) };
         let mut answer = discovery.discover(domain, effort, deadline);
         if parts.settings.observe && answer.mode() == Mode::Enforce {
@@ -245,7 +248,6 @@ pub struct Refreshed {
 
 /// The way out to real servers.
 struct Internet<'a> {
-    context: &'a Context,
     settings: &'a Settings,
     trust: &'a Trust,
 }
@@ -256,10 +258,8 @@ impl Network for Internet<'_> {
     }
 
     fn policy_body(&self, domain: &PolicyDomain, deadline: Deadline) -> Result<Vec<u8>, FetchError> {
-        let tls = self.trust.client_config().map_err(|text| {
-            self.context.log(Level::Error, &text);
-            FetchError { reason: Reason::NoTrustedRoots, text }
-        })?;
+        let without_roots = |text| FetchError { reason: Reason::NoTrustedRoots, text };
+        let tls = self.trust.client_config().map_err(without_roots)?;
         https::fetch(self.settings, &tls, domain, deadline)
     }
 }

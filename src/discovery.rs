@@ -23,7 +23,9 @@ use crate::config::{OnTrouble, Overrides};
 use crate::dns;
 use crate::https::FetchError;
 use crate::syntax::PolicyDomain;
+use crate::sys::log::Level;
 use crate::time::{Clock, Deadline};
+use std::cell::RefCell;
 use std::time::Duration;
 use visit::Visit;
 
@@ -78,9 +80,25 @@ impl Discovery<'_> {
             let story = self.tells.then(|| Box::new(local::story(&answer)));
             return Answer { story, ..answer };
         }
-        let mut visit = Visit::begin(self, domain, effort, deadline);
+        let lines = HeldLines::default();
+        let quiet = Discovery { log: &lines, ..*self };
+        let mut visit = Visit::begin(&quiet, domain, effort, deadline);
         let answer = visit.answer();
-        visit.finish(answer)
+        let answer = visit.finish(answer);
+        for (level, line) in lines.0.into_inner() {
+            self.log.line(level, &line);
+        }
+        answer
+    }
+}
+
+/// Keeps lines until no lock is held any more: who takes them may do what it likes.
+#[derive(Default)]
+struct HeldLines(RefCell<Vec<(Level, String)>>);
+
+impl Sink for HeldLines {
+    fn line(&self, level: Level, line: &str) {
+        self.0.borrow_mut().push((level, line.to_owned()));
     }
 }
 

@@ -10,8 +10,9 @@ use crate::time::Deadline;
 use futures_util::future::{Either, select};
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::net::{DnsError, NetError};
-use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::net::{DnsError, NetError, NoRecords};
+use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::{Resolver, system_conf};
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -233,11 +234,23 @@ fn answer<T>(outcome: Outcome, pick: impl Fn(&RData) -> Option<T>) -> Answer<T> 
             let ttl = lookup.answers().iter().map(|record| record.ttl).min();
             if records.is_empty() { Answer::Absent { ttl } } else { Answer::Found { records, ttl: ttl.unwrap_or(0) } }
         }
+        // RFC 2308 section 2.2: name servers and no SOA record are a referral, which says nothing about the name.
+        Err(NetError::Dns(DnsError::NoRecordsFound(none)))
+            if none.response_code == ResponseCode::NoError && none.soa.is_none() && has_servers(&none) =>
+        {
+            Answer::Failed("DNS answers with a referral; the resolver does not resolve".to_owned())
+        }
         Err(NetError::Dns(DnsError::NoRecordsFound(none))) => Answer::Absent { ttl: none.negative_ttl },
         Err(NetError::Timeout) => too_late(),
         Err(NetError::Dns(DnsError::ResponseCode(code))) => Answer::Failed(format!("DNS answers {code}")),
         Err(error) => Answer::Failed(format!("no answer from DNS: {error}")),
     }
+}
+
+fn has_servers(none: &NoRecords) -> bool {
+    let authorities = none.authorities.iter().flat_map(|records| records.iter());
+    none.ns.as_ref().is_some_and(|servers| !servers.is_empty())
+        || authorities.map(Record::record_type).any(|kind| kind == RecordType::NS)
 }
 
 fn merge(v4: Answer<IpAddr>, v6: Answer<IpAddr>) -> Answer<IpAddr> {

@@ -91,6 +91,8 @@ pub enum Reason {
     NotCached = 16,
     /// Another asker was waited for, and then there was not enough time left to find out.
     WaitedInVain = 17,
+    /// The cached policy lists none of the message's MX hosts, and was fetched too recently to be fetched again for that.
+    FetchedRecently = 18,
 
     /// The last fetch for this id failed less than five minutes ago.
     BackingOff = 30,
@@ -223,6 +225,7 @@ const NAMES: &[(Reason, &str)] = &[
     (Reason::InvalidDomain, "invalid-domain"),
     (Reason::NotCached, "not-cached"),
     (Reason::WaitedInVain, "waited-in-vain"),
+    (Reason::FetchedRecently, "fetched-recently"),
     (Reason::BackingOff, "backing-off"),
     (Reason::PolicyHostNotFound, "policy-host-not-found"),
     (Reason::PolicyHostUnreachable, "policy-host-unreachable"),

@@ -26,6 +26,8 @@ const ROOTS_LIFE: Duration = Duration::from_secs(3_600);
 /// So many certificates of a chain count. A path has seven at most; among hundreds, made for it, the search for one
 /// takes seconds.
 const LONGEST_CHAIN: usize = 16;
+/// So many bytes of the certificates behind the first one count, for the same reason.
+const LARGEST_CHAIN: usize = 32 * 1024;
 /// What webpki finds wrong with a path and rustls has no words for. RFC 8460 section 4.3.1 counts faults of the chain and
 /// name constraints under certificate-not-trusted.
 const PATH_FAULTS: &[(&str, &str)] = &[
@@ -97,8 +99,14 @@ impl Trust {
             Unverified::because(Reason::MxCertificateInvalid, format!("{host} is a name that no certificate can have"))
         })?;
         let count = chain.len();
-        let chain: Vec<CertificateDer<'_>> =
-            chain.iter().take(LONGEST_CHAIN).map(|der| CertificateDer::from(*der)).collect();
+        let mut behind: usize = 0;
+        let counts = |(at, der): &(usize, &&[u8])| {
+            behind = if *at == 0 { 0 } else { behind.saturating_add(der.len()) };
+            behind <= LARGEST_CHAIN
+        };
+        let chain = chain.iter().take(LONGEST_CHAIN).enumerate().take_while(counts);
+        let chain: Vec<CertificateDer<'_>> = chain.map(|(_, der)| CertificateDer::from(*der)).collect();
+        let counted = chain.len();
         let Some((own, others)) = chain.split_first() else {
             return Err(Unverified::because(Reason::MxCertificateInvalid, format!("{host} showed no certificate")));
         };
@@ -119,8 +127,8 @@ impl Trust {
             let subject = match guilty {
                 _ if count == 1 => format!("the certificate of {host}"),
                 Some(index) => format!("certificate {} of {count} of {host}", index.saturating_add(1)),
-                None if count > LONGEST_CHAIN => {
-                    format!("the chain of {host} ({count} certificates, of which {LONGEST_CHAIN} count)")
+                None if count > counted => {
+                    format!("the chain of {host} ({count} certificates, of which {counted} count)")
                 }
                 None => format!("the chain of {host} ({count} certificates)"),
             };
@@ -135,7 +143,14 @@ impl Trust {
             return Ok(loaded);
         }
         // Reading takes milliseconds and happens outside of the lock; two threads may do it at once.
-        let fresh = Loaded::read(self.ca_file.as_deref())?;
+        let fresh = match Loaded::read(self.ca_file.as_deref()) {
+            Ok(fresh) => fresh,
+            // A file that is just being replaced, or out of reach since the host gave up privileges, costs no mail.
+            Err(problem) => {
+                let stale = self.loaded.with(|loaded| loaded.clone()).flatten().ok_or(problem)?;
+                Loaded { at: Instant::now(), ..stale }
+            }
+        };
         let stale = self.loaded.with(|loaded| loaded.replace(fresh.clone()));
         drop(stale);
         Ok(fresh)
@@ -307,6 +322,22 @@ fn told_names(presented: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn roots_that_cannot_be_read_again_stay_trusted() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ca.pem");
+        let world = mtasts_world::World::start();
+        std::fs::copy(world.ca_file(), &path).unwrap();
+        let trust = Trust::new(Some(path.clone()));
+        trust.client_config().unwrap();
+        trust.loaded.with(|loaded| {
+            let loaded = loaded.as_mut().unwrap();
+            loaded.at = loaded.at.checked_sub(ROOTS_LIFE).unwrap();
+        });
+        std::fs::remove_file(&path).unwrap();
+        trust.client_config().unwrap();
+    }
 
     #[test]
     fn a_ca_file_without_certificates_is_an_error_that_names_it() {

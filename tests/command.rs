@@ -306,6 +306,17 @@ fn explain_tells_the_story_in_order() {
             ("change", "an answer from DNS"),
         ],
     );
+    let no_domain = ("dns", "not asked: this is no domain that could have a policy");
+    let decided = ("decided", "none: no policy: an IP address");
+    told(
+        "192.0.2.1",
+        &[("cached", "not looked at"), no_domain, ("https", "not asked"), decided, ("change", "nothing")],
+    );
+    let empty = stage.world.directory().join("empty.pem");
+    std::fs::write(&empty, "").unwrap();
+    let without_roots =
+        stage.run(&["lookup", "--explain", "testing.test", "--set", &format!("ca_file={}", empty.display())]);
+    assert!(text(&without_roots.stdout).contains("  change   trusted roots on this machine"), "{without_roots:?}");
     let json = stage.json(&["lookup", "--explain", "--json", "none.test", "good.test"]);
     assert_eq!(json[0]["story"]["cached"], "nothing");
     assert_eq!(json[1]["story"]["https"], "not asked: nothing is due");
@@ -323,7 +334,9 @@ fn refresh_fetches_what_is_due_and_counts_what_fails() {
     stage.run(&["lookup", "good.test", "testing.test", "none.test"]);
     let due = || {
         let cache = rusqlite::Connection::open(&stage.cache).unwrap();
-        cache.execute("UPDATE domain SET fetched_at = fetched_at - 500000, refresh_at = 0, failures = ''", []).unwrap();
+        let aged =
+            "UPDATE domain SET fetched_at = unixepoch() - 500000, refresh_at = 0, checked_until = 0, failures = ''";
+        cache.execute(aged, []).unwrap();
     };
     due();
     assert_eq!(refresh(&["--max", "2"]).1, "2 refreshed, 0 failed\n");
@@ -337,6 +350,9 @@ fn refresh_fetches_what_is_due_and_counts_what_fails() {
     // Two thirds of its life are over: that is a warning. Nobody is told about mode none.
     assert!(log.contains("good.test") && log.contains("stays in force") && !log.contains("none.test"), "{log}");
     assert_eq!(stage.json(&["lookup", "--json", "--cache-only", "good.test"])[0]["mode"], "enforce");
+    due();
+    let journal = stage.command(&["refresh"]).env("JOURNAL_STREAM", "8:1").output().unwrap();
+    assert!(text(&journal.stderr).lines().any(|line| line.starts_with("<4>mtasts: good.test: ")), "{journal:?}");
     std::fs::remove_dir_all(stage.cache.parent().unwrap()).unwrap();
     let (status, _, log) = refresh(&[]);
     assert!(status == Some(2) && log.contains("install -d -m 0750"), "{log}");

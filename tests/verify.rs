@@ -405,3 +405,32 @@ fn the_next_decision_reports_what_the_verdict_said() {
         assert_eq!(unauthenticated.action, Action::Deliver, "{name}: the session is encrypted, which is enough");
     }
 }
+
+/// What RFC 8689 section 4.2.1 asks of the next hop of a REQUIRETLS message can be told from policy and verdict.
+// Conformance: R-1.
+#[test]
+fn r_1_a_listed_host_with_a_chain_that_verifies_is_authenticated_in_either_mode() {
+    let pki = Pki::new();
+    let is_authenticated = |mode: &str, host: &str, certificate| {
+        let decision = decide(mode, host, Dane::Absent);
+        let is_listed = matches!(decision.reason, Reason::MxListed | Reason::Testing);
+        is_listed && verify(&pki.trust, &decision, &pki.chain(host, certificate)).is_ok()
+    };
+    for mode in ["enforce", "testing"] {
+        assert!(is_authenticated(mode, HOST, Certificate::Good), "{mode}");
+        assert!(!is_authenticated(mode, HOST, Certificate::SelfSigned), "{mode}");
+        assert!(!is_authenticated(mode, "mx.evil.test", Certificate::Good), "{mode}: not listed");
+    }
+    assert!(!is_authenticated("none", HOST, Certificate::Good));
+}
+
+#[test]
+fn behind_the_first_certificate_32_kib_count() {
+    let pki = Pki::new();
+    let good = pki.good();
+    let padding = vec![0x30; 33 * 1024];
+    let behind = [&good[..], std::slice::from_ref(&padding)].concat();
+    assert_eq!(pki.verdict(HOST, &behind), Ok(()));
+    let before = [&good[..1], &[padding], &good[1..]].concat();
+    refused(pki.verdict(HOST, &before), NotTrusted, "of which 1 count");
+}

@@ -1,13 +1,17 @@
 //! One asker at a time for each domain, among the threads and processes that share a cache.
 //!
-//! A byte of a file beside the database stands for a domain. Who has it locked asks DNS and the policy host; the kernel
-//! gives it free when its holder ends, however that comes about.
+//! A lock in a file beside the database stands for a domain. Who has it asks DNS and the policy host; the kernel gives it
+//! free when its holder ends, however that comes about.
 
 use crate::syntax::PolicyDomain;
 use crate::sys::files;
-use crate::sys::lock::ByteLock;
+use crate::sys::lock::{FileLock, Try};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Who holds a turn for longer hangs, and is neither waited for nor left to do the work.
+const LONGEST_TURN: Duration = Duration::from_secs(300);
 
 /// The lock file of one cache.
 #[derive(Debug)]
@@ -18,8 +22,18 @@ pub struct Turns {
 /// A place in the queue for one domain. Dropping it ends the turn.
 #[derive(Debug)]
 pub struct Turn {
-    lock: ByteLock,
-    is_mine: bool,
+    lock: FileLock,
+}
+
+/// Whose turn it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// This asker's, from now on. Where the kernel cannot say, too.
+    Mine,
+    /// Another asker's.
+    Others,
+    /// Another asker's, who hangs.
+    Stuck,
 }
 
 impl Turns {
@@ -35,24 +49,31 @@ impl Turns {
     /// Queues up for a domain without waiting. `None` where there can be no lock file: nobody is kept waiting then.
     pub fn queue(&self, domain: &PolicyDomain) -> Option<Turn> {
         files::prepare(&self.path).ok()?;
-        Some(Turn { lock: ByteLock::open(&self.path, byte_of(domain)).ok()?, is_mine: false })
+        // The inode keeps strangers from finding domains that share a lock with another one.
+        let number = |inode| {
+            let mut hasher = DefaultHasher::new();
+            (inode, domain).hash(&mut hasher);
+            hasher.finish()
+        };
+        Some(Turn { lock: FileLock::open(&self.path, number).ok()? })
     }
 }
 
 impl Turn {
-    /// Whether it is this asker's turn now, and from now on. Where the kernel cannot say, it is.
-    pub fn has_come(&mut self) -> bool {
-        self.is_mine = self.is_mine || self.lock.try_lock().unwrap_or(true);
-        self.is_mine
+    /// Takes the turn unless it is another's.
+    pub fn take(&self) -> Whose {
+        match self.lock.try_lock() {
+            Ok(Try::Taken) | Err(_) => Whose::Mine,
+            Ok(Try::Held(age)) if age > LONGEST_TURN => Whose::Stuck,
+            Ok(Try::Held(_)) => Whose::Others,
+        }
     }
-}
 
-/// Two domains that share a byte wait for each other now and then, which is all that comes of it.
-fn byte_of(domain: &PolicyDomain) -> u32 {
-    let mut hasher = DefaultHasher::new();
-    domain.hash(&mut hasher);
-    let [.., a, b, c, d] = hasher.finish().to_be_bytes();
-    u32::from_be_bytes([a, b, c, d])
+    /// Takes the turn as one who hangs.
+    #[cfg(test)]
+    pub fn take_and_hang(&self) {
+        assert_eq!(self.lock.try_lock_as_of(LONGEST_TURN + Duration::from_secs(1)).unwrap(), Try::Taken);
+    }
 }
 
 #[cfg(test)]
@@ -65,11 +86,15 @@ mod tests {
         let turns = Turns::new(&directory.path().join("cache.db"));
         let domain = |name: &str| PolicyDomain::parse(name.as_bytes()).unwrap();
         let queue = |name: &str| turns.queue(&domain(name)).unwrap();
-        let (mut first, mut second) = (queue("a.test"), queue("a.test"));
-        assert!(first.has_come() && first.has_come() && !second.has_come());
-        assert!(queue("b.test").has_come());
+        let (first, second) = (queue("a.test"), queue("a.test"));
+        assert_eq!((first.take(), first.take(), second.take()), (Whose::Mine, Whose::Mine, Whose::Others));
+        assert_eq!(queue("b.test").take(), Whose::Mine);
         drop(first);
-        assert!(second.has_come());
+        assert_eq!(second.take(), Whose::Mine);
+        drop(second);
+        let hanging = queue("a.test");
+        hanging.take_and_hang();
+        assert_eq!(queue("a.test").take(), Whose::Stuck);
         assert!(directory.path().join("cache.lock").exists());
     }
 

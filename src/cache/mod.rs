@@ -9,7 +9,7 @@ mod memory;
 mod row;
 mod sqlite;
 
-pub use lock::Turn;
+pub use lock::{Turn, Whose};
 pub use row::{Check, Failure, Row, StoredPolicy};
 
 use crate::config::Settings;

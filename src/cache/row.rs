@@ -35,17 +35,26 @@ impl StoredPolicy {
     /// cost the policy nor make it eternal: it lives for max_age from when that was first seen, and by its fetch again
     /// once the clock has caught up.
     pub fn in_force(self: &Arc<Self>, now: UnixTime) -> Option<Arc<Self>> {
-        let max_age = self.policy.max_age();
         let expires_at = if self.is_from_the_future(now) {
-            self.expires_at.min(now.plus(max_age))
+            self.expires_at.min(now.plus(self.policy.max_age()))
         } else {
-            self.fetched_at.plus(max_age)
+            self.natural_end()
         };
         if now > expires_at {
             return None;
         }
         let is_as_stored = expires_at == self.expires_at;
         Some(if is_as_stored { Arc::clone(self) } else { Arc::new(Self { expires_at, ..(**self).clone() }) })
+    }
+
+    /// The end by `fetched_at` and `max_age`.
+    pub(super) fn natural_end(&self) -> UnixTime {
+        self.fetched_at.plus(self.policy.max_age())
+    }
+
+    /// The earlier end, if there is one.
+    pub(super) fn shortened_to(&self) -> Option<UnixTime> {
+        Some(self.expires_at).filter(|end| *end != self.natural_end())
     }
 
     /// Whether the clock was set back since the policy was fetched.

@@ -239,17 +239,17 @@ impl Database {
 
 fn select(connection: &Connection, domain: &PolicyDomain) -> rusqlite::Result<Option<Row>> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, body, fetched_at, expires_at, checked_at, checked_until, check_reason, refresh_at, failures
+        "SELECT id, body, fetched_at, shortened_to, checked_at, checked_until, check_reason, refresh_at, failures
          FROM domain WHERE name = ?1",
     )?;
     let found = statement.query_row(params![domain.as_str()], |columns| {
         let id: Option<String> = columns.get(0)?;
         let body: Option<Vec<u8>> = columns.get(1)?;
         let fetched_at: Option<i64> = columns.get(2)?;
-        let expires_at: Option<i64> = columns.get(3)?;
+        let shortened_to: Option<i64> = columns.get(3)?;
         let stored = match (id, body, fetched_at) {
             (Some(id), Some(body), Some(at)) => Some(StoredPolicy::new(&id, &body, UnixTime(at)).ok().map(|stored| {
-                let expires_at = expires_at.map_or(stored.expires_at, UnixTime);
+                let expires_at = shortened_to.map_or(stored.expires_at, UnixTime);
                 StoredPolicy { expires_at, ..stored }
             })),
             _ => None,
@@ -320,26 +320,28 @@ fn upsert_policy(transaction: &Transaction<'_>, domain: &PolicyDomain, row: &Row
     transaction
         .prepare_cached(
             "INSERT INTO domain (name, id, body, fetched_at, expires_at, mode,
-                                 checked_at, checked_until, check_reason, refresh_at, failures)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+                                 checked_at, checked_until, check_reason, refresh_at, failures, shortened_to)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
              ON CONFLICT (name) DO UPDATE SET
                  id = excluded.id, body = excluded.body, fetched_at = excluded.fetched_at,
                  expires_at = excluded.expires_at, mode = excluded.mode, checked_at = excluded.checked_at,
                  checked_until = excluded.checked_until, check_reason = excluded.check_reason,
-                 refresh_at = excluded.refresh_at, failures = excluded.failures",
+                 refresh_at = excluded.refresh_at, failures = excluded.failures,
+                 shortened_to = excluded.shortened_to",
         )?
         .execute(params![
             domain.as_str(),
             &*stored.id,
             &*stored.body,
             stored.fetched_at.0,
-            stored.expires_at.0,
+            stored.natural_end().0,
             mode,
             row.check.at.0,
             row.check.until.0,
             row.check.reason as i32,
             row.refresh_at.0,
             row.failures_to_text(),
+            stored.shortened_to().map(|end| end.0),
         ])?;
     Ok(())
 }
@@ -375,7 +377,7 @@ fn update_check(
     let changed = transaction
         .prepare_cached(
             "UPDATE domain SET checked_at = ?4, checked_until = ?5, check_reason = ?6, refresh_at = ?7, failures = ?8,
-                               expires_at = ?9
+                               shortened_to = ?9
              WHERE name = ?1 AND id = ?2 AND fetched_at = ?3",
         )?
         .execute(params![
@@ -387,7 +389,7 @@ fn update_check(
             row.check.reason as i32,
             row.refresh_at.0,
             row.failures_to_text(),
-            stored.expires_at.0,
+            stored.shortened_to().map(|end| end.0),
         ])?;
     Ok(changed > 0)
 }

@@ -76,7 +76,7 @@ pub unsafe extern "C" fn mtasts_context_free(context: *mut mtasts_context) {
 /// of a table is `{ mode = "enforce", mx = ["mx.example.com"] }` or alike, empty to remove it.
 ///
 /// Meant for the time before the first query: each change keeps the former settings until the context is freed, and a
-/// change of the cache forgets what is in memory only.
+/// change of the cache forgets what is in memory only. Many tables of domains belong into the file.
 ///
 /// Returns MTASTS_OK, MTASTS_NULL_ARGUMENT, MTASTS_INVALID_CONFIG (unknown key or impossible value; nothing has
 /// changed) or MTASTS_INTERNAL. Any thread; does not block.
@@ -218,7 +218,7 @@ pub unsafe extern "C" fn mtasts_query_for(
 
 /// Fetches the cached policies anew for which that is due, the least recently tried first (RFC 8461 sections 3.3 and
 /// 10.2). Queries do the same for the domain that they are about; a pass now and then, hourly say, does it for domains
-/// that get no mail. What is in force stays so when a fetch fails; that is logged, the graver the nearer the end is.
+/// that get no mail, also with `refresh = false`. What is in force stays so when a fetch fails; that is logged, the graver the nearer the end is.
 ///
 /// context: not NULL.
 /// max_domains: fetch at most so many policies; 0: all.

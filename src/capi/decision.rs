@@ -43,6 +43,10 @@ fn get<T: Copy>(decision: *const mtasts_decision, if_null: T, getter: impl FnOnc
 
 /// Decides about one MX host before a connection is made (RFC 8461 sections 4 and 5, RFC 7672 section 2.2). Pure.
 ///
+/// Where the configuration says `observe`, an enforced policy is decided as one in testing: what would have been refused
+/// is MTASTS_ACTION_DELIVER_REPORT with a result type other than 0, now or after `mtasts_decision_tls`, and is for the
+/// caller to log. (`mtasts_query_for` logs that a policy lists none of the hosts.)
+///
 /// policy: not NULL.
 /// mx_host: the name from the MX record, not the target of a CNAME; without an MX record the domain itself.
 /// NUL-terminated, in any case, with or without a final dot.
@@ -78,8 +82,9 @@ pub unsafe extern "C" fn mtasts_policy_decide(
 /// before: the decision that was acted upon; not NULL; stays valid.
 /// tls_state: one of MTASTS_TLS_*: how the handshake went. The certificate is to be judged by PKIX against
 /// `mtasts_decision_sni`, the MX host: by the mail server's TLS library, or by `mtasts_decision_verify`. If the decision
-/// was made with MTASTS_DANE_USABLE, the mail server verifies by its TLSA records instead: what PKIX says of the
-/// certificate then stops nothing, and a certificate that matches no TLSA record is MTASTS_TLS_FAILED.
+/// was made with MTASTS_DANE_USABLE, the mail server verifies by its TLSA records instead, and whatever that verification
+/// rejects is MTASTS_TLS_FAILED, also a wrong name or date under DANE-TA (RFC 7672 section 3.1). The other states are for
+/// what PKIX says, which then stops nothing.
 /// after: takes the new decision, which `mtasts_decision_free` frees; set to NULL on failure. Not NULL. Its action is
 /// MTASTS_ACTION_DELIVER, MTASTS_ACTION_DELIVER_REPORT, MTASTS_ACTION_SKIP_HOST or MTASTS_ACTION_DEFER.
 ///
@@ -107,8 +112,9 @@ pub unsafe extern "C" fn mtasts_decision_tls(
 /// Verifies the chain of certificates that the MX host showed in its TLS session, for mail servers whose TLS library
 /// does not judge it (RFC 8461 section 4.2).
 ///
-/// Wanted is a path to a trusted root, every certificate on it in date, and the MX host as a DNS name among the
+/// Wanted is a path to a trusted root, every certificate below the root in date, and the MX host as a DNS name among the
 /// subjectAltNames of the first certificate, where `*` stands for the whole leftmost label; a common name never counts.
+/// An extended key usage must allow servers; the plain key usage is not looked at.
 /// Trusted are the roots of `ca_file` in the configuration that the policy came by, else those of the system. That the
 /// host has the key to its certificate is for the TLS session to prove. Revocation is not checked.
 ///
@@ -118,7 +124,8 @@ pub unsafe extern "C" fn mtasts_decision_tls(
 /// MTASTS_TLS_FAILED; this function then tells what PKIX would have said, which decides nothing.
 /// der: one pointer for each certificate, in DER, the host's own first. May be NULL if count is 0.
 /// len: the length of each certificate in bytes. May be NULL if count is 0.
-/// count: the number of certificates. An empty chain does not verify; of a longer one the first 16 count.
+/// count: the number of certificates. An empty chain does not verify; of a longer one the first 16 count,
+/// and behind the first one no more than 32 KiB.
 /// result_type: takes what a TLS report says of the failure (RFC 8460 section 4.3); may be NULL. `mtasts_decision_tls`
 /// goes on with
 ///

@@ -18,7 +18,8 @@ pub const MTASTS_MODE_TESTING: c_int = 1;
 /// Deliver only to listed hosts over verified TLS.
 pub const MTASTS_MODE_ENFORCE: c_int = 2;
 /// It is not known whether there is a policy: keep the message. DNS did not answer and the configuration says
-/// `on_dns_error = "defer"`, or another asker's fetch was waited for, and then the time was too short.
+/// `on_dns_error = "defer"`; or nothing is cached and the caller asked not to go further, under the same setting; or another
+/// asker's fetch was waited for, and then the time was too short.
 pub const MTASTS_MODE_UNKNOWN: c_int = 3;
 
 /// A buffer of this size takes the mx patterns of any policy.
@@ -67,6 +68,8 @@ pub extern "C" fn mtasts_version() -> *const c_char {
 }
 
 /// Looks up the policy of a domain on the process's default context (RFC 8461 sections 3 and 5.1).
+///
+/// Knows no MX hosts and therefore fetches nothing for their sake, as `mtasts_query_for` does.
 ///
 /// The default context is made by the first call as `mtasts_context_new` with NULL makes one; `mtasts_cleanup` closes it.
 ///

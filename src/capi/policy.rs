@@ -87,7 +87,8 @@ pub unsafe extern "C" fn mtasts_policy_parse(body: *const u8, len: usize, policy
 }
 
 /// Tells what applies to the domain: MTASTS_MODE_NONE, MTASTS_MODE_TESTING, MTASTS_MODE_ENFORCE or
-/// MTASTS_MODE_UNKNOWN (RFC 8461 section 5).
+/// MTASTS_MODE_UNKNOWN (RFC 8461 section 5). Where the configuration says `observe`, an enforced policy counts as testing,
+/// whatever its body says.
 ///
 /// policy: not NULL; for NULL the result is -MTASTS_NULL_ARGUMENT. Any thread; does not block.
 ///
@@ -177,7 +178,8 @@ pub unsafe extern "C" fn mtasts_policy_max_age(policy: *const mtasts_policy) -> 
     get(policy, 0, |policy| policy.answer.policy.as_ref().map_or(0, |stored| stored.policy.max_age()))
 }
 
-/// Tells when the policy was fetched, in seconds since 1970 UTC; 0 without a policy.
+/// Tells when the policy was fetched, in seconds since 1970 UTC; 0 without a policy. For one of the configuration it is the
+/// time of the question, and its end is that of its table or a year later.
 ///
 /// policy: NULL gives 0. Any thread; does not block.
 ///

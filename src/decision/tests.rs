@@ -171,6 +171,18 @@ fn d_7_a16_a_host_that_may_be_unlisted_or_not_waits_unless_dane_wins() {
     assert_eq!(of(Dane::Usable, false), Action::Defer);
 }
 
+// Conformance: D-9.
+#[test]
+fn d_9_a_decision_tells_the_result_type_of_dane_and_of_the_policy() {
+    let testing = policy("testing");
+    let of = |host: &str, dane| Decision::of(&testing, host.as_bytes(), dane, false);
+    let dane_failed = of(LISTED, Dane::Failed);
+    assert_eq!((dane_failed.reason, dane_failed.result_type), (Reason::DaneFailed, ResultType::ValidationFailure));
+    let policy_failed = of(UNLISTED, Dane::Usable);
+    assert_eq!((policy_failed.reason, policy_failed.result_type), (Reason::DaneGoverns, ResultType::ValidationFailure));
+    assert_eq!(of(LISTED, Dane::Usable).result_type, ResultType::None);
+}
+
 #[test]
 fn d_10_the_five_states_have_their_numbers_and_no_other_number_is_one() {
     for (code, dane) in (0..).zip(DANE) {

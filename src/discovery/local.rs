@@ -46,7 +46,7 @@ pub fn story(answer: &Answer) -> Story {
         cached: "not looked at: the configuration decides".to_owned(),
         dns: not_asked.to_owned(),
         https: not_asked.to_owned(),
-        change: format!("the table [domain.\"{}\"] of the configuration, or its end", answer.domain),
+        change: format!("the table [domain.\"{}\"] of the configuration, or its end if it has one", answer.domain),
     }
 }
 

@@ -1,7 +1,7 @@
 //! How an answer came about, in order, for a person who asks why a message is stuck.
 
 use super::Answer;
-use super::timing::BACK_OFF;
+use super::timing::{BACK_OFF, NO_ID, recent_failures};
 use crate::cache::{Failure, Row, StoredPolicy};
 use crate::reason::Reason;
 use crate::syntax::PolicyDomain;
@@ -21,6 +21,17 @@ pub struct Story {
 }
 
 impl Story {
+    /// For a text that is no domain which could have a policy.
+    pub(crate) fn of_no_domain() -> Self {
+        let not_asked = "not asked: this is no domain that could have a policy";
+        Self {
+            cached: "not looked at".to_owned(),
+            dns: not_asked.to_owned(),
+            https: not_asked.to_owned(),
+            change: "nothing".to_owned(),
+        }
+    }
+
     /// Fills in what did not happen, and what would change the answer.
     pub(super) fn end(
         &mut self,
@@ -61,10 +72,8 @@ pub(super) fn cached(row: Option<&Row>, kept: Option<&StoredPolicy>, now: UnixTi
     };
     let check =
         format!("last look {} ago: {}", describe_seconds(now.seconds_since(row.check.at)), row.check.reason.as_str());
-    let failures: Vec<String> = row
-        .failures
-        .iter()
-        .filter(|failure| now.seconds_since(failure.at) < BACK_OFF)
+    let failures: Vec<String> = recent_failures(row, now)
+        .into_iter()
         .map(|failure| format!("; {} {} ago", not_repeated(failure), describe_seconds(now.seconds_since(failure.at))))
         .collect();
     format!("{policy}; {check}{}", failures.concat())
@@ -77,7 +86,8 @@ fn describe(stored: &StoredPolicy, now: UnixTime) -> String {
 
 /// A failure that keeps a fetch from being repeated.
 pub(super) fn not_repeated(failed: &Failure) -> String {
-    format!("the fetch for id {} has failed ({})", failed.id, failed.reason.as_str())
+    let of = if &*failed.id == NO_ID { String::new() } else { format!(" for id {}", failed.id) };
+    format!("the fetch{of} has failed ({})", failed.reason.as_str())
 }
 
 /// A policy that has come.
@@ -109,19 +119,32 @@ fn change_of_policy(
 }
 
 fn change_of_nothing(domain: &PolicyDomain, answer: &Answer, row: Option<&Row>, now: UnixTime) -> String {
-    let record = domain.record_name();
+    let (record, host) = (domain.record_name(), domain.policy_host());
     let again = row.map_or(0, |row| row.check.until.seconds_since(now));
     let again = if again == 0 { "with the next message".to_owned() } else { format!("in {}", describe_seconds(again)) };
-    match answer.reason {
+    match answer.cause {
         Reason::NotCached => "a question that may go to DNS and to the policy host".to_owned(),
         Reason::NoRecord | Reason::SeveralRecords | Reason::MalformedRecord => {
             format!("exactly one well-formed STS record at {record}, looked up again {again}")
         }
         Reason::DnsFailed => format!("an answer from DNS about {record}, asked again with the next message"),
+        Reason::NoTrustedRoots => {
+            "trusted roots on this machine: the package ca-certificates, or another ca_file".to_owned()
+        }
+        Reason::PolicyHostPrivateAddress => {
+            format!(
+                "a public address of {host}, or allow_private_addresses; asked again in {}",
+                describe_seconds(BACK_OFF)
+            )
+        }
+        _ if recent_of(row, now).is_none() => format!("a good answer of {host}, asked again with the next message"),
         _ => format!(
-            "a good answer of {}, which is asked again {} after a failure, or at once for a new id at {record}",
-            domain.policy_host(),
+            "a good answer of {host}, which is asked again {} after a failure, or at once for a new id at {record}",
             describe_seconds(BACK_OFF)
         ),
     }
+}
+
+fn recent_of(row: Option<&Row>, now: UnixTime) -> Option<&Failure> {
+    recent_failures(row?, now).pop()
 }

@@ -1,7 +1,9 @@
 //! Discovery against a network and a clock that the test holds in its hands.
 
+mod turns;
+
 use super::*;
-use crate::cache::{Check, Known, Row, StoredPolicy};
+use crate::cache::{Check, Known, Row, StoredPolicy, Whose};
 use crate::config::Settings;
 use crate::reason::{Reason, ResultType};
 use crate::sys::log::Level;
@@ -266,6 +268,14 @@ fn a_fetch_that_is_not_repeated_is_reported_as_the_one_that_failed() {
     scene.dns("a1").https_fails(Reason::PolicyHostCertificateExpired).ask();
     let answer = scene.ask();
     assert_eq!((answer.reason, answer.result_type()), (Reason::BackingOff, ResultType::StsWebpkiInvalid));
+    let scene = Scene::new();
+    scene.dns("a1").https("enforce", 80_000).ask();
+    scene.dns("a2").https_fails(Reason::PolicyHostStatus).after(60).ask();
+    for pause in [60, 1] {
+        let answer = scene.after(pause).ask();
+        assert_eq!((answer.reason, answer.result_type()), (Reason::BackingOff, ResultType::StsPolicyFetchError));
+        assert!(answer.text.contains("id a2"), "{}", answer.text);
+    }
 }
 
 #[test]
@@ -363,6 +373,7 @@ fn a_failed_fetch_under_mode_none_is_nobodys_concern() {
 }
 
 // Conformance: S5.1-2.
+// Conformance: S10.3-2.
 #[test]
 fn cache_only_asks_nobody_and_refresh_asks_everybody() {
     let scene = Scene::new();
@@ -432,7 +443,7 @@ fn healing_fetches_even_if_the_id_is_unchanged_and_at_most_every_five_minutes() 
     let scene = Scene::new();
     scene.dns("a1").https("enforce", 80_000).ask();
     scene.calls();
-    assert_eq!(scene.after(299).ask_with(Effort::Heal).reason, Reason::Cached);
+    assert_eq!(scene.after(299).ask_with(Effort::Heal).reason, Reason::FetchedRecently);
     assert_eq!(scene.calls(), "");
     scene.https("testing", 80_000);
     let healed = scene.after(1).ask_with(Effort::Heal);
@@ -460,94 +471,6 @@ fn healing_that_had_too_little_time_is_not_repeated_with_each_message_and_delays
     assert_eq!((hasty().reason, scene.calls()), (Reason::BackingOff, String::new()));
     scene.dns("a2").https("testing", 604_800).after(60);
     assert_eq!(scene.told().0, "testing", "the host is not blamed");
-}
-
-/// Another asker holds the turn, and does what the test wants while this one waits.
-fn behind(scene: &Scene, work: impl FnOnce() + Send) -> Answer {
-    let domain = PolicyDomain::parse(b"example.test").unwrap();
-    let mut turn = scene.cache.queue(&domain).unwrap();
-    assert!(turn.has_come());
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
-            std::thread::sleep(Duration::from_millis(100));
-            work();
-            drop(turn);
-        });
-        scene.discovery().discover(&domain, Effort::Usual, Deadline::after(Duration::from_secs(4)))
-    })
-}
-
-fn store(scene: &Scene, reason: Reason, life: u64) {
-    let now = scene.now();
-    let check = Check { at: now, until: now.plus(life), reason };
-    let row = Arc::new(Row { policy: None, check, refresh_at: now, failures: Vec::new() });
-    let domain = PolicyDomain::parse(b"example.test").unwrap();
-    let known = Known { row, stored_in: None };
-    scene.cache.store_check(&domain, &known, now, Deadline::after(Duration::from_secs(5)), scene);
-}
-
-// Conformance: S3.3-18.
-#[test]
-fn who_has_waited_shares_what_the_other_has_found() {
-    for (reason, life) in [(Reason::PolicyHostStatus, 0), (Reason::DnsFailed, 0), (Reason::NoRecord, 60)] {
-        let scene = Scene::new();
-        let answer = behind(&scene, || store(&scene, reason, life));
-        assert_eq!((answer.mode_str(), answer.reason, scene.calls()), ("none", reason, String::new()));
-    }
-    let scene = Scene { on_dns_error: OnTrouble::Defer, ..Scene::new() };
-    assert!(behind(&scene, || store(&scene, Reason::DnsFailed, 0)).is_unknown);
-}
-
-#[test]
-fn who_has_waited_never_overlooks_a_policy_that_has_come_meanwhile() {
-    let scene = Scene::new();
-    let answer = behind(&scene, || {
-        let now = scene.now();
-        let body = b"version: STSv1\nmode: enforce\nmx: mx.example.test\nmax_age: 1000\n";
-        let policy = Some(Arc::new(StoredPolicy::new("a1", body, now).unwrap()));
-        // A check that does not count, as after a step of the clock.
-        let check = Check { at: now, until: now, reason: Reason::NoRecord };
-        let row = Arc::new(Row { policy, check, refresh_at: now.plus(500), failures: Vec::new() });
-        let domain = PolicyDomain::parse(b"example.test").unwrap();
-        scene.cache.store_policy(&domain, row, now, Deadline::after(Duration::from_secs(5)), &scene);
-    });
-    assert_eq!((answer.mode_str(), answer.reason, scene.calls()), ("enforce", Reason::NoRecord, "txt".to_owned()));
-}
-
-#[test]
-fn who_has_waited_for_one_that_ends_with_nothing_does_it_all() {
-    let scene = Scene::new();
-    scene.dns("a1").https("enforce", 80_000);
-    let answer = behind(&scene, || {});
-    assert_eq!((answer.mode_str(), answer.source, scene.calls()), ("enforce", Source::Https, "txt get".to_owned()));
-}
-
-#[test]
-fn who_has_waited_in_vain_fetches_and_never_says_that_there_is_no_policy_for_want_of_time() {
-    let domain = PolicyDomain::parse(b"example.test").unwrap();
-    let limit = Duration::from_millis(200);
-    for (outcome, is_unknown) in [(Reason::PolicyHostTimedOut, true), (Reason::PolicyHostStatus, false)] {
-        let scene = Scene::new();
-        let mut turn = scene.cache.queue(&domain).unwrap();
-        assert!(turn.has_come());
-        scene.dns("a1").https_fails(outcome);
-        let answer = scene.discovery().discover(&domain, Effort::Usual, Deadline::after(limit));
-        assert_eq!((answer.is_unknown, scene.calls()), (is_unknown, "txt get".to_owned()), "{answer:?}");
-        assert_eq!(answer.cause, outcome);
-        scene.https("enforce", 80_000).after(301);
-        let answer = scene.discovery().discover(&domain, Effort::Usual, Deadline::after(limit));
-        assert_eq!((answer.mode_str(), answer.source), ("enforce", Source::Https));
-    }
-}
-
-#[test]
-fn without_a_place_for_the_lock_one_asker_in_a_process_still_keeps_the_others_from_asking() {
-    let scene = Scene::new();
-    let settings = Settings { cache: "/nonexistent/cache.db".into(), ..Settings::default() };
-    let scene = Scene { cache: Cache::new(&settings), ..scene };
-    scene.dns("a1").https("enforce", 604_800).ask();
-    scene.https("enforce", 604_800).after(86_400);
-    assert_eq!(scene.told().2, Reason::Fetched);
 }
 
 // Conformance: S10.2-2, S3.3-14.
@@ -628,6 +551,7 @@ fn a_step_of_the_clock_amid_a_fetch_leaves_what_was_learnt_and_blocks_nothing() 
     }
 }
 
+// Conformance: S10.3-2.
 #[test]
 fn what_the_configuration_says_of_a_domain_comes_first_until_it_ends() {
     let mut scene = Scene::new();
@@ -679,6 +603,125 @@ fn the_story_tells_each_part_in_its_place() {
     let discovery = Discovery { tells: true, ..scene.discovery() };
     let answer = discovery.discover(&domain, Effort::Usual, Deadline::after(Duration::from_secs(60)));
     parts(*answer.story.unwrap(), ["nothing", "no TXT record", "not asked", "one well-formed STS record"]);
+}
+
+/// Hasty callers under a due refresh pay with each message.
+#[test]
+fn hasty_callers_pay_once_a_minute() {
+    for outcome in [Reason::PolicyHostTimedOut, Reason::PolicyHostStatus] {
+        let scene = Scene::new();
+        scene.dns("a1").https("enforce", 604_800).ask();
+        scene.dns("servfail").after(86_400 + 3_600).calls();
+        let hasty = || {
+            scene.discovery().discover(
+                &PolicyDomain::parse(b"example.test").unwrap(),
+                Effort::Usual,
+                Deadline::after(Duration::from_secs(1)),
+            )
+        };
+        let mut paid = Vec::new();
+        for _ in 0..10 {
+            scene.https_fails(outcome);
+            assert_eq!(hasty().mode_str(), "enforce");
+            paid.push(scene.calls());
+        }
+        assert_eq!(paid.iter().filter(|calls| !calls.is_empty()).count(), 1, "{outcome:?}: {paid:?}");
+    }
+}
+
+/// Counts, and fails each fetch with what a dead host gives; DNS shows another id at each query if `changes`.
+struct Counting {
+    txt: Mutex<usize>,
+    get: Mutex<usize>,
+    changes: bool,
+}
+
+impl Network for Counting {
+    fn txt(&self, _: &str, _: Deadline) -> dns::Answer<Vec<u8>> {
+        let mut count = self.txt.lock().unwrap();
+        *count += 1;
+        let n = if self.changes { *count } else { 0 };
+        dns::Answer::Found { records: vec![format!("v=STSv1; id=b{n}").into_bytes()], ttl: 60 }
+    }
+    fn policy_body(&self, _: &PolicyDomain, _: Deadline) -> Result<Vec<u8>, FetchError> {
+        *self.get.lock().unwrap() += 1;
+        Err(FetchError { reason: Reason::PolicyHostTimedOut, text: "no answer in time".to_owned() })
+    }
+}
+
+/// Healing: with a new id in DNS each message asks TXT (b0), and with changing ids three fetch back to back.
+#[test]
+fn healing_is_tried_once_in_five_minutes_whatever_ids_dns_shows() {
+    let mut got = Vec::new();
+    for changes in [false, true] {
+        let scene = Scene::new();
+        scene.dns("a1").https("enforce", 604_800).ask();
+        scene.after(7_200);
+        let network = Counting { txt: Mutex::default(), get: Mutex::default(), changes };
+        let discovery = Discovery { network: &network, ..scene.discovery() };
+        for _ in 0..10 {
+            discovery.discover(
+                &PolicyDomain::parse(b"example.test").unwrap(),
+                Effort::Heal,
+                Deadline::after(Duration::from_secs(60)),
+            );
+        }
+        got.push((*network.txt.lock().unwrap(), *network.get.lock().unwrap()));
+    }
+    assert_eq!(got, [(1, 1), (1, 1)], "(TXT, GET) of ten messages in the same second");
+}
+
+/// A clock that was wrong for a moment: the policy is in force again, but no pass finds it.
+#[test]
+fn a_policy_whose_life_a_wrong_clock_shortened_is_still_due() {
+    const YEAR: i64 = 31_536_000;
+    let scene = Scene::new();
+    scene.dns("a1").https("enforce", 604_800).ask();
+    scene.https_fails(Reason::PolicyHostStatus).after(-YEAR).ask();
+    scene.after(YEAR + 2 * 86_400);
+    let deadline = Deadline::after(Duration::from_secs(5));
+    assert_eq!(scene.ask_with(Effort::CacheOnly).mode_str(), "enforce");
+    let due = scene.cache.due(scene.now(), due_before(scene.now()), deadline, &scene).unwrap();
+    assert_eq!(due, [PolicyDomain::parse(b"example.test").unwrap()]);
+}
+
+/// ... and it goes first when the cache is full.
+#[test]
+fn a_policy_whose_life_a_wrong_clock_shortened_is_not_pushed_out() {
+    const YEAR: i64 = 31_536_000;
+    let scene = Scene::new();
+    let directory = tempfile::tempdir().unwrap();
+    let settings = Settings {
+        cache: directory.path().join("cache.db"),
+        memory_entries: 0,
+        cache_entries: 4,
+        ..Settings::default()
+    };
+    let scene = Scene { cache: Cache::new(&settings), ..scene };
+    scene.dns("a1").https("enforce", 31_000_000).ask();
+    scene.https_fails(Reason::PolicyHostStatus).after(-2 * YEAR).ask();
+    scene.after(2 * YEAR + 60);
+    assert_eq!(scene.ask_with(Effort::CacheOnly).mode_str(), "enforce");
+    for n in 0..4 {
+        let domain = PolicyDomain::parse(format!("made-up-{n}.test").as_bytes()).unwrap();
+        let body = b"version: STSv1\nmode: enforce\nmx: a.test\nmax_age: 31557600\n";
+        let stored = crate::cache::StoredPolicy::new("x", body, scene.now()).unwrap();
+        let check = Check { at: scene.now(), until: scene.now().plus(60), reason: Reason::Fetched };
+        let row = Row { policy: Some(Arc::new(stored)), check, refresh_at: scene.now().plus(80_000), failures: vec![] };
+        scene.cache.store_policy(&domain, Arc::new(row), scene.now(), Deadline::after(Duration::from_secs(5)), &scene);
+    }
+    let answer = scene.ask_with(Effort::CacheOnly);
+    assert_eq!(answer.mode_str(), "enforce", "{answer:?}");
+}
+
+/// Policy expired, TXT dropped by the attacker: is it told?
+#[test]
+fn the_end_of_an_enforced_policy_is_told_once() {
+    let scene = Scene { refreshes: false, ..Scene::new() };
+    scene.dns("a1").https("enforce", 604_800).ask();
+    scene.dns("none").after(604_801).ask();
+    let lines = scene.lines.lock().unwrap();
+    assert!(!lines.is_empty(), "no line says that the policy has expired and mail goes as if there were none");
 }
 
 /// The rows of the vectors: one lookup with a cache state, a TXT result and an HTTPS result.

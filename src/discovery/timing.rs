@@ -49,7 +49,23 @@ pub(super) fn plan_refresh(stored: &StoredPolicy, jitter: u64) -> UnixTime {
 pub(super) fn is_refresh_due(row: &Row, kept: &StoredPolicy, now: UnixTime, is_fair: bool) -> bool {
     // Of a short life a quarter, so that another quarter is left for the refresh.
     let precedence = if is_fair { 0 } else { REFRESH_PRECEDENCE.min(kept.policy.max_age() / 4) };
-    now >= row.refresh_at.plus(precedence) || is_misplanned(row, kept, now)
+    // What has been fetched in this very second is new, however short its life is.
+    let is_new = kept.fetched_at == now;
+    !is_new && !is_paused(row, now) && (now >= row.refresh_at.plus(precedence) || is_misplanned(row, kept, now))
+}
+
+/// Whether somebody has just tried in vain, or is trying where nobody can take turns: trouble delays one message a minute.
+fn is_paused(row: &Row, now: UnixTime) -> bool {
+    let is_known = matches!(
+        row.check.reason,
+        Reason::Cached
+            | Reason::Confirmed
+            | Reason::Fetched
+            | Reason::NoRecord
+            | Reason::SeveralRecords
+            | Reason::MalformedRecord
+    );
+    !is_known && row.check.is_current(now)
 }
 
 /// Whether the plan for the next refresh was made under a wrong clock, or for a policy that was fetched under one.
@@ -69,10 +85,15 @@ pub(super) fn is_about_policy(reason: Reason) -> bool {
     matches!(reason, Reason::Cached | Reason::Confirmed | Reason::Fetched | Reason::BeingChecked)
 }
 
+/// The failures of the last five minutes, the newest last.
+pub(super) fn recent_failures(row: &Row, now: UnixTime) -> Vec<&Failure> {
+    let is_recent = |failure: &&Failure| failure.at <= now && now.seconds_since(failure.at) < BACK_OFF;
+    row.failures.iter().filter(is_recent).collect()
+}
+
 /// The failure that forbids a fetch for this id now, if one does.
 pub(super) fn back_off<'a>(row: &'a Row, id: &str, has_policy: bool, now: UnixTime) -> Option<&'a Failure> {
-    let is_recent = |failure: &&Failure| failure.at <= now && now.seconds_since(failure.at) < BACK_OFF;
-    let recent: Vec<&Failure> = row.failures.iter().filter(is_recent).collect();
+    let recent = recent_failures(row, now);
     let same = recent.iter().find(|failure| *failure.id == *id).copied();
     same.or_else(|| recent.last().copied().filter(|_| has_policy && recent.len() >= MAX_FAILURES))
 }

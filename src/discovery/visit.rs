@@ -2,15 +2,15 @@
 
 use super::timing::{
     BACK_OFF, CONFIRMED, NEGATIVE, NO_ID, PAUSE_AFTER_FAILURE, back_off, check_counts, clamp, is_about_policy,
-    is_fault_of_host, is_fresh, is_refresh_due, is_want_of_time, plan_refresh, severity,
+    is_fault_of_host, is_fresh, is_refresh_due, is_want_of_time, plan_refresh, recent_failures, severity,
 };
 use super::{Answer, Discovery, Effort, Story, story};
-use crate::cache::{Check, Failure, Known, Row, StoredPolicy, Turn};
+use crate::cache::{Check, Failure, Known, Row, StoredPolicy, Turn, Whose};
 use crate::config::OnTrouble;
 use crate::dns;
 use crate::https::FetchError;
 use crate::reason::Reason;
-use crate::syntax::{PolicyDomain, RecordChoice, RecordFault, select_record};
+use crate::syntax::{Mode, PolicyDomain, RecordChoice, RecordFault, select_record};
 use crate::sys::log::Level;
 use crate::time::{Deadline, UnixTime, describe_seconds};
 use std::sync::Arc;
@@ -40,9 +40,12 @@ pub(super) struct Visit<'a> {
     /// The cached policy, if it applies.
     kept: Option<Arc<StoredPolicy>>,
     is_due: bool,
+    /// Whether there is time enough to blame others for their silence.
     is_fair: bool,
-    /// Whether another asker was waited for in vain.
-    is_impatient: bool,
+    /// When the question came.
+    began: UnixTime,
+    /// Whether another asker was waited for.
+    has_waited: bool,
 }
 
 impl<'a> Visit<'a> {
@@ -62,7 +65,8 @@ impl<'a> Visit<'a> {
             kept: None,
             is_due: false,
             is_fair: false,
-            is_impatient: false,
+            began: now,
+            has_waited: false,
         };
         visit.judge(now, known);
         visit
@@ -100,7 +104,7 @@ impl<'a> Visit<'a> {
         self.now = now;
         self.kept = known.as_ref().and_then(|known| known.row.policy.as_ref()?.in_force(now));
         self.known = known;
-        self.is_fair = self.deadline.remaining() >= self.discovery.fair_time;
+        self.is_fair = self.has_fair_time();
         self.is_due = match (&self.known, &self.kept) {
             (Some(known), Some(kept)) => {
                 self.discovery.refreshes && is_refresh_due(&known.row, kept, now, self.is_fair)
@@ -111,6 +115,10 @@ impl<'a> Visit<'a> {
             let cached = story::cached(self.known.as_ref().map(|known| &*known.row), self.kept.as_deref(), now);
             self.tell(|story| story.cached = cached);
         }
+    }
+
+    fn has_fair_time(&self) -> bool {
+        self.deadline.remaining() >= self.discovery.fair_time
     }
 
     /// Whether the policy is to be fetched although its id is the cached one.
@@ -136,7 +144,10 @@ impl<'a> Visit<'a> {
         match row.check.reason {
             Reason::Cached | Reason::Fetched | Reason::Confirmed => self.keep(kept, Reason::Cached, ""),
             Reason::BeingChecked => self.keep(kept, Reason::BeingChecked, "another asker looks for a newer one"),
-            trouble => self.keep(kept, trouble, trouble.as_str()),
+            trouble => match row.failures.last() {
+                Some(failed) if trouble == Reason::BackingOff => self.backing_off(failed, None),
+                _ => self.keep(kept, trouble, trouble.as_str()),
+            },
         }
     }
 
@@ -151,13 +162,10 @@ impl<'a> Visit<'a> {
     /// Healing is tried at most every five minutes, whether it has brought a policy or not.
     fn healed_before(&self, row: &Row, kept: &Arc<StoredPolicy>) -> Option<Answer> {
         if is_fresh(kept, self.now) {
-            return Some(self.keep(
-                kept,
-                Reason::Cached,
-                "too new to be fetched again for a host that it does not list",
-            ));
+            let note = "too new to be fetched again for hosts that it does not list";
+            return Some(self.keep(kept, Reason::FetchedRecently, note));
         }
-        let failed = back_off(row, &kept.id, true, self.now).or_else(|| back_off(row, NO_ID, true, self.now))?;
+        let failed = recent_failures(row, self.now).pop()?;
         Some(self.backing_off(failed, None))
     }
 
@@ -172,20 +180,17 @@ impl<'a> Visit<'a> {
         }
     }
 
-    /// One asker for each domain goes to the network. `Ok`: it is this one, until the turn is dropped. `Err`: another
-    /// one is on its way or has just been, and this is the answer.
+    /// One asker for each domain goes to the network. `Ok`: this one may, and others have to wait until the turn is
+    /// dropped, if there is one. `Err`: another one is on its way or has just been, and this is the answer.
     fn take_turn(&mut self) -> Result<Option<Turn>, Answer> {
-        let Some(mut turn) = self.discovery.cache.queue(self.domain) else {
-            self.claim();
-            return Ok(None);
-        };
-        let mut has_waited = false;
-        if !turn.has_come() && self.effort != Effort::Refresh {
+        let turn = self.discovery.cache.queue(self.domain);
+        let mut whose = turn.as_ref().map_or(Whose::Stuck, Turn::take);
+        if whose == Whose::Others && self.effort != Effort::Refresh {
             if let Some(kept) = &self.kept {
                 return Err(self.keep(kept, Reason::BeingChecked, "another asker looks for a newer one"));
             }
-            has_waited = true;
-            self.is_impatient = !self.wait_for(&mut turn);
+            self.has_waited = true;
+            whose = turn.as_ref().map_or(whose, |turn| self.wait_for(turn));
         }
         // Somebody may have been here between our look at the cache and our turn.
         let before = self.known.take();
@@ -195,34 +200,48 @@ impl<'a> Visit<'a> {
         if let Some(answer) = self.remembered() {
             return Err(answer);
         }
-        if has_waited && self.kept.is_none() {
-            // What was found while we waited is shared, even if it is not to be remembered.
-            let news = self.known.as_ref().filter(|known| before.is_none_or(|before| before.row != known.row));
-            if let Some(known) = news.filter(|known| !is_about_policy(known.row.check.reason)) {
-                return Err(self.as_found_before(&known.row));
-            }
+        if self.has_waited && self.kept.is_none() {
+            // Who comes next shall not wait for this one as well, if waiting brings nothing.
+            drop(turn);
+            return self.shared(before.as_ref()).map_or(Ok(None), Err);
         }
-        Ok(Some(turn))
+        if whose == Whose::Stuck {
+            self.claim();
+        }
+        Ok(turn)
+    }
+
+    /// What the asker that was waited for has found, even if that is not to be remembered.
+    fn shared(&self, before: Option<&Known>) -> Option<Answer> {
+        let row = &self.known.as_ref().filter(|known| before.is_none_or(|before| before.row != known.row))?.row;
+        match &row.policy {
+            // Its life was shorter than our wait: it applies to the messages for which it was fetched.
+            Some(stored) if row.check.reason == Reason::Fetched && stored.fetched_at >= self.began => {
+                let note = "fetched now by another asker";
+                Some(Answer::fetched(self.domain, Arc::clone(stored), Reason::Fetched, note, self.now))
+            }
+            _ => (!is_about_policy(row.check.reason)).then(|| self.as_found_before(row)),
+        }
     }
 
     /// Waits for the turn while enough time is left to do what the asker before has not done.
-    fn wait_for(&self, turn: &mut Turn) -> bool {
+    fn wait_for(&self, turn: &Turn) -> Whose {
         let reserve = self.discovery.fair_time.min(self.deadline.remaining().mul_f32(0.5));
         let (mut pause, longest) = LOOKS;
         loop {
             let left = self.deadline.remaining().saturating_sub(reserve);
             if left.is_zero() {
-                return false;
+                return Whose::Others;
             }
             std::thread::sleep(pause.min(left));
-            if turn.has_come() {
-                return true;
+            match turn.take() {
+                Whose::Others => pause = pause.saturating_mul(2).min(longest),
+                whose => return whose,
             }
-            pause = pause.saturating_mul(2).min(longest);
         }
     }
 
-    /// Where nobody can queue up, whoever has a valid policy is kept from asking while this visit does.
+    /// Where nobody can take turns, whoever has a valid policy is kept from asking while this visit does.
     fn claim(&mut self) {
         if self.kept.is_some() {
             self.store_check(Reason::BeingChecked, PAUSE_AFTER_FAILURE);
@@ -246,6 +265,7 @@ impl<'a> Visit<'a> {
                 self.fetch(&kept.id, PAUSE_AFTER_FAILURE, Some((Reason::DnsFailed, text)))
             }
             (RecordState::Unusable(ttl, reason, text), kept) => {
+                self.tell_expiry();
                 self.store_check(reason, ttl);
                 match kept {
                     Some(kept) => self.keep(&kept, reason, &text),
@@ -317,6 +337,7 @@ impl<'a> Visit<'a> {
             }
             return answer;
         }
+        self.is_fair = self.has_fair_time();
         let fetched = self.discovery.network.policy_body(self.domain, self.deadline).and_then(|body| {
             // The life of the policy begins when it has arrived.
             StoredPolicy::new(id, &body, self.discovery.clock.now()).map_err(|error| FetchError {
@@ -389,7 +410,11 @@ impl<'a> Visit<'a> {
     fn report(&self, error: &FetchError) {
         let stored = self.known.as_ref().and_then(|known| known.row.policy.as_deref());
         let stored = self.kept.as_deref().or(stored);
-        let Some(level) = severity(stored, self.now) else { return };
+        let level = match error.reason {
+            Reason::NoTrustedRoots => Some(Level::Error),
+            _ => severity(stored, self.now),
+        };
+        let Some(level) = level else { return };
         let outcome = match (&self.kept, stored) {
             (Some(kept), _) => {
                 let left = describe_seconds(kept.expires_at.seconds_since(self.now));
@@ -402,6 +427,20 @@ impl<'a> Visit<'a> {
             (None, None) => "mail goes as if there were no policy".to_owned(),
         };
         self.discovery.log.line(level, &format!("{}: {}; {outcome}", self.domain, error.text));
+    }
+
+    /// Says once that a domain is no longer protected.
+    fn tell_expiry(&self) {
+        let row = self.known.as_ref().filter(|_| self.kept.is_none()).map(|known| &known.row);
+        if let Some(row) = row
+            && let Some(stored) = &row.policy
+            && stored.policy.mode() == Mode::Enforce
+            && row.check.at <= stored.expires_at
+        {
+            let ago = describe_seconds(self.now.seconds_since(stored.expires_at));
+            let line = format!("{}: its enforced policy has expired {ago} ago, and there is no record", self.domain);
+            self.discovery.log.line(Level::Warning, &format!("{line}; mail goes as if there were no policy"));
+        }
     }
 
     /// A fetch that is not tried because one has just failed: what is cached stays.
@@ -435,10 +474,10 @@ impl<'a> Visit<'a> {
     /// Nothing is cached, and nothing was learnt. Who has waited for another asker, and then had not enough time, does
     /// not know whether there is a policy.
     fn failed(&self, reason: Reason, why: &str) -> Answer {
-        if !(self.is_impatient && is_want_of_time(reason)) {
+        if !self.has_waited || self.is_fair || !is_want_of_time(reason) {
             return self.none(reason, why);
         }
-        let text = format!("policy unknown for {}: another asker did not end in time, and then: {why}", self.domain);
+        let text = format!("policy unknown for {}: another asker was waited for, and then: {why}", self.domain);
         let answer = Answer::none(self.domain.to_string(), Reason::WaitedInVain, text);
         Answer { is_unknown: true, cause: reason, ..answer }
     }

@@ -1,4 +1,4 @@
-//! Locks on single bytes of a file, which the kernel takes back when their holder dies.
+//! Locks in a file that the kernel takes back when their holder dies, and that tell how long they have been held.
 //!
 //! Open file description locks: they exclude threads as well as processes, and closing another descriptor of the file
 //! does not drop them. A forked child closes its copy of the descriptor at once, so that no lock outlives its holder in
@@ -7,77 +7,158 @@
 use super::fork::ClosedInChild;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::Duration;
 
-/// One byte of an open file, to be locked and, at the latest when dropped, unlocked.
+/// Each lock has a stretch of the file to itself. It begins at the first byte and is the longer the later it was taken,
+/// in seconds, which is how others learn its age.
+const STRETCH_BITS: u32 = 24;
+const STRETCH: u64 = 1 << STRETCH_BITS;
+/// So many locks have room below the largest offset.
+const NUMBER_BITS: u32 = 38;
+
+/// One lock of an open file, to be taken and, at the latest when dropped, given back.
 #[derive(Debug)]
-pub struct ByteLock {
+pub struct FileLock {
     file: ClosedInChild<File>,
-    at: u32,
+    start: u64,
 }
 
-impl ByteLock {
-    /// Opens an existing file; locks nothing yet.
-    pub fn open(path: &Path, at: u32) -> io::Result<Self> {
+/// What a try to take a lock has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Try {
+    /// The lock is ours.
+    Taken,
+    /// Somebody else has had it for so long.
+    Held(Duration),
+}
+
+impl FileLock {
+    /// Opens an existing file; locks nothing yet. `number` gets the inode and gives the lock's number, of which the low
+    /// bits count.
+    pub fn open(path: &Path, number: impl FnOnce(u64) -> u64) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
-        Ok(Self { file: ClosedInChild::open(|| options.open(path))?, at })
+        let file = ClosedInChild::open(|| options.open(path))?;
+        let inode = file.get().map(File::metadata).transpose()?.map_or(0, |facts| facts.ino());
+        let number = number(inode) & (1_u64 << NUMBER_BITS).wrapping_sub(1);
+        Ok(Self { file, start: number << STRETCH_BITS })
     }
 
-    /// Locks the byte unless somebody else has it; returns whether it is ours now.
-    pub fn try_lock(&self) -> io::Result<bool> {
+    /// Takes the lock unless somebody else has it.
+    pub fn try_lock(&self) -> io::Result<Try> {
+        self.try_lock_as_of(Duration::ZERO)
+    }
+
+    /// Takes it as if that had been some time ago.
+    pub(crate) fn try_lock_as_of(&self, age: Duration) -> io::Result<Try> {
         // In a child of the process that opened the file there is nothing left to lock.
         let Some(file) = self.file.get() else { return Err(io::ErrorKind::NotFound.into()) };
-        set(file, self.at, Kind::Exclusive)
+        let since = seconds().wrapping_sub(age.as_secs()) % STRETCH;
+        loop {
+            if system::lock(file, self.start, since.saturating_add(1))? {
+                return Ok(Try::Taken);
+            }
+            match system::held(file, self.start)? {
+                // A lock of a stranger, on more than is his.
+                Some((start, length)) if start != self.start || !(1..=STRETCH).contains(&length) => {
+                    return Ok(Try::Held(Duration::MAX));
+                }
+                Some((_, length)) => {
+                    let since = length.saturating_sub(1);
+                    return Ok(Try::Held(Duration::from_secs(seconds().wrapping_sub(since) % STRETCH)));
+                }
+                None => {} // given back just now
+            }
+        }
     }
 }
 
-impl Drop for ByteLock {
+impl Drop for FileLock {
     fn drop(&mut self) {
         // A child that is being forked may still have the descriptor for a moment: closing alone would not do.
         if let Some(file) = self.file.get() {
-            let _ = set(file, self.at, Kind::Unlocked);
+            let _ = system::unlock(file, self.start, STRETCH);
         }
     }
 }
 
-enum Kind {
-    Exclusive,
-    Unlocked,
+/// Seconds on a clock that all processes of the machine share and nobody sets.
+fn seconds() -> u64 {
+    // SAFETY: all zeroes is a value of this C structure, and the call writes to it alone.
+    let now = unsafe {
+        let mut now: libc::timespec = std::mem::zeroed();
+        libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now);
+        now
+    };
+    u64::try_from(now.tv_sec).unwrap_or(0)
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn set(file: &File, at: u32, kind: Kind) -> io::Result<bool> {
+mod system {
+    use std::fs::File;
+    use std::io;
     use std::os::fd::AsRawFd;
-    let kind = match kind {
-        Kind::Exclusive => libc::F_WRLCK,
-        Kind::Unlocked => libc::F_UNLCK,
-    };
-    // SAFETY: all zeroes is a value of this C structure.
-    let mut range: libc::flock = unsafe { std::mem::zeroed() };
-    range.l_type = libc::c_short::try_from(kind).unwrap_or_default();
-    range.l_whence = libc::c_short::try_from(libc::SEEK_SET).unwrap_or_default();
-    range.l_start = libc::off_t::from(i32::try_from(at >> 1).unwrap_or_default());
-    range.l_len = 1;
-    loop {
-        // SAFETY: the descriptor is open, and the command takes a pointer to this structure and does not block.
-        if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw mut range) } == 0 {
-            return Ok(true);
+    use std::os::raw::{c_int, c_short};
+
+    /// Locks a range; returns whether that could be done.
+    pub fn lock(file: &File, start: u64, length: u64) -> io::Result<bool> {
+        match call(file, libc::F_OFD_SETLK, libc::F_WRLCK, start, length) {
+            Ok(_) => Ok(true),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
+            Err(error) => Err(error),
         }
-        let error = io::Error::last_os_error();
-        match error.raw_os_error() {
-            Some(libc::EAGAIN | libc::EACCES) => return Ok(false),
-            Some(libc::EINTR) => {}
-            _ => return Err(error),
+    }
+
+    pub fn unlock(file: &File, start: u64, length: u64) -> io::Result<()> {
+        call(file, libc::F_OFD_SETLK, libc::F_UNLCK, start, length).map(drop)
+    }
+
+    /// Start and length of the lock that others have at `start`; length 0 stands for the rest of the file.
+    pub fn held(file: &File, start: u64) -> io::Result<Option<(u64, u64)>> {
+        let range = call(file, libc::F_OFD_GETLK, libc::F_WRLCK, start, 1)?;
+        let is_free = c_int::from(range.l_type) == libc::F_UNLCK;
+        let found = (u64::try_from(range.l_start).unwrap_or(0), u64::try_from(range.l_len).unwrap_or(0));
+        Ok((!is_free).then_some(found))
+    }
+
+    fn call(file: &File, command: c_int, kind: c_int, start: u64, length: u64) -> io::Result<libc::flock> {
+        let offset =
+            |number: u64| libc::off_t::try_from(number).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
+        // SAFETY: all zeroes is a value of this C structure.
+        let mut range: libc::flock = unsafe { std::mem::zeroed() };
+        range.l_type = c_short::try_from(kind).unwrap_or_default();
+        range.l_whence = c_short::try_from(libc::SEEK_SET).unwrap_or_default();
+        (range.l_start, range.l_len) = (offset(start)?, offset(length)?);
+        loop {
+            // SAFETY: the descriptor is open, and these commands take a pointer to this structure and do not block.
+            if unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut range) } == 0 {
+                return Ok(range);
+            }
+            let error = io::Error::last_os_error();
+            if error.kind() != io::ErrorKind::Interrupted {
+                return Err(error);
+            }
         }
     }
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn set(_: &File, _: u32, kind: Kind) -> io::Result<bool> {
-    match kind {
-        Kind::Exclusive | Kind::Unlocked => Ok(true),
+mod system {
+    use std::fs::File;
+    use std::io;
+
+    pub fn lock(_: &File, _: u64, _: u64) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    pub fn unlock(_: &File, _: u64, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    pub fn held(_: &File, _: u64) -> io::Result<Option<(u64, u64)>> {
+        Ok(None)
     }
 }
 
@@ -87,25 +168,48 @@ mod tests {
     use super::*;
     use crate::sys::fork;
 
+    fn open(path: &Path, number: u64) -> FileLock {
+        FileLock::open(path, |_| number).unwrap()
+    }
+
+    fn is_taken(lock: &FileLock) -> bool {
+        lock.try_lock().unwrap() == Try::Taken
+    }
+
     #[test]
-    fn a_byte_has_one_holder_and_other_bytes_are_free() {
+    fn a_lock_has_one_holder_and_other_locks_are_free() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let open = |at| ByteLock::open(file.path(), at).unwrap();
-        let first = open(8);
-        assert!(first.try_lock().unwrap());
-        let second = open(8);
-        assert!(!second.try_lock().unwrap(), "in the same process");
-        assert!(open(80).try_lock().unwrap());
+        let first = open(file.path(), 8);
+        assert!(is_taken(&first));
+        let second = open(file.path(), 8);
+        assert!(!is_taken(&second), "in the same process");
+        for number in [7, 9, 0, u64::MAX] {
+            assert!(is_taken(&open(file.path(), number)), "{number}");
+        }
         drop(first);
-        assert!(second.try_lock().unwrap());
+        assert!(is_taken(&second));
+    }
+
+    #[test]
+    fn a_lock_tells_for_how_long_it_has_been_held() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for age in [0, 1, 300, 1_000_000] {
+            let (first, second) = (open(file.path(), 8), open(file.path(), 8));
+            assert_eq!(first.try_lock_as_of(Duration::from_secs(age)).unwrap(), Try::Taken);
+            let Try::Held(told) = second.try_lock().unwrap() else { panic!("it is held") };
+            assert!((age..age + 60).contains(&told.as_secs()), "{age}: {told:?}");
+        }
+        let stranger = open(file.path(), 0);
+        assert!(system::lock(stranger.file.get().unwrap(), 0, 0).unwrap(), "all of the file");
+        assert_eq!(open(file.path(), 8).try_lock().unwrap(), Try::Held(Duration::MAX));
     }
 
     #[test]
     fn a_child_neither_keeps_a_lock_alive_nor_takes_its_descriptor() {
         fork::watch();
         let file = tempfile::NamedTempFile::new().unwrap();
-        let held = ByteLock::open(file.path(), 8).unwrap();
-        assert!(held.try_lock().unwrap());
+        let held = open(file.path(), 8);
+        assert!(is_taken(&held));
         let (mut ready, mut end) = ([0; 2], [0; 2]);
         // SAFETY: the child waits for a pipe to end, and leaves by _exit; alarm ends it should it hang.
         let child = unsafe {
@@ -126,15 +230,15 @@ mod tests {
         }
         // SAFETY: reads one byte into an array of one.
         assert_eq!(unsafe { libc::read(ready[0], byte.as_mut_ptr().cast(), 1) }, 1);
-        let other = ByteLock::open(file.path(), 8).unwrap();
-        assert!(!other.try_lock().unwrap(), "the child has not unlocked what is not its own");
+        let other = open(file.path(), 8);
+        assert!(!is_taken(&other), "the child has not unlocked what is not its own");
         // As if this process died: its only descriptor is closed without the lock being given back.
         let mut held = std::mem::ManuallyDrop::new(held);
         held.file.abandon();
         // Children of other tests, which are just being forked, may have the descriptor for a moment.
         let died = (0..1000).any(|_| {
             std::thread::sleep(std::time::Duration::from_millis(1));
-            other.try_lock().unwrap()
+            is_taken(&other)
         });
         assert!(died, "the lock has died although the child lives");
         let mut status = -1;

@@ -112,6 +112,15 @@ fn txt_queries(stage: &Stage, domain: &str) -> usize {
     stage.world.dns_log().into_iter().filter(|query| *query == line).count()
 }
 
+/// Waits for something that must happen soon.
+fn until(happens: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !happens() {
+        assert!(began.elapsed() < Duration::from_secs(30), "it never happens");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// Answers with a policy, but takes its time.
 fn slow(domain: &str, pause: Duration) -> Site {
     let body = enforce(domain);
@@ -153,7 +162,7 @@ fn a_dead_resolver_costs_each_of_a_crowd_about_one_timeout() {
     let answers = crowd(&stage, "dns_timeout_seconds=2\ndeadline_seconds=20", "dead.test");
     assert!(answers.iter().all(|(_, reason, _)| reason == "dns-failed"), "{answers:?}");
     // One after the other would take 128 seconds.
-    assert!(answers.iter().all(|(.., taken)| *taken < 20_000), "{answers:?}");
+    assert!(answers.iter().all(|(.., taken)| *taken < 8_000), "{answers:?}");
 }
 
 #[test]
@@ -183,13 +192,11 @@ fn an_asker_that_hangs_costs_the_others_no_policy() {
     stage.world.site("mta-sts.hung.test", Site::new(Certificate::Good, Response::Silent));
     let mut hung = Asker::start(&stage, "");
     hung.ask("hung.test");
-    while stage.requests("hung.test").is_empty() {
-        thread::sleep(Duration::from_millis(5));
-    }
+    until(|| !stage.requests("hung.test").is_empty());
     // SAFETY: the process is ours and has not been waited for.
     unsafe { libc::kill(libc::pid_t::try_from(hung.0.id()).unwrap(), libc::SIGSTOP) };
     stage.publish("hung.test");
-    let limit = Duration::from_secs(4);
+    let limit = Duration::from_secs(10);
     let quick = |effort| stage.context().query(b"hung.test", effort, Some(limit));
     let (answer, faults) = timed("hung.test", limit, || quick(Effort::Usual));
     report(faults);
@@ -199,9 +206,7 @@ fn an_asker_that_hangs_costs_the_others_no_policy() {
     stage.world.remove_site("mta-sts.hung.test");
     let mut dark = Asker::start(&stage, "dns_timeout_seconds=60\ndeadline_seconds=60");
     dark.ask("dark.test");
-    while txt_queries(&stage, "dark.test") == 0 {
-        thread::sleep(Duration::from_millis(5));
-    }
+    until(|| txt_queries(&stage, "dark.test") > 0);
     let answer = stage.context().query(b"dark.test", Effort::Usual, Some(Duration::from_secs(1)));
     assert_eq!((answer.is_unknown, answer.reason), (true, Reason::WaitedInVain), "{answer:?}");
 }
@@ -216,21 +221,29 @@ fn a_fetch_that_is_killed_at_any_moment_loses_nothing_and_holds_nobody() {
     POLICY.check("kept.test", &ask(&stage.context(), "kept.test"));
     let limit = Duration::from_secs(10);
     let random = RandomState::new();
-    for round in 0..100_u64 {
+    let mut kills = 0;
+    for round in 0..1_000_u64 {
+        // Of both domains a fetch is due, and takes a while.
+        let cache = rusqlite::Connection::open(stage.cache()).unwrap();
+        cache.busy_timeout(limit).unwrap();
+        cache.execute("UPDATE domain SET refresh_at = 0, checked_until = 0, failures = ''", []).unwrap();
+        drop(cache);
         let domain = format!("cold-{round}.test");
         stage.publish(&domain);
         for host in [&domain, "kept.test"] {
-            stage.world.site(&format!("mta-sts.{host}"), slow(host, Duration::from_micros(50)));
+            stage.world.site(&format!("mta-sts.{host}"), slow(host, Duration::from_micros(200)));
         }
+        stage.world.clear_logs();
         let names = if round % 2 == 0 { ["kept.test", &domain] } else { [&domain, "kept.test"] };
-        let mut victim =
-            crate::processes::lookup(&stage, &names).arg("--refresh").stdout(Stdio::null()).spawn().unwrap();
-        thread::sleep(Duration::from_micros(random.hash_one(round) % 80_000));
+        let mut victim = crate::processes::lookup(&stage, &names).stdout(Stdio::null()).spawn().unwrap();
+        until(|| txt_queries(&stage, names[0]) > 0);
+        thread::sleep(Duration::from_micros(random.hash_one(round) % 150_000));
         let asks = |name: &str| -> (Answer, Vec<String>) {
             timed(name, limit, || stage.context().query(name.as_bytes(), Effort::Usual, Some(limit)))
         };
         thread::scope(|scope| {
             let others: Vec<_> = names.iter().map(|name| scope.spawn(|| asks(name))).collect();
+            kills += usize::from(victim.try_wait().unwrap().is_none());
             victim.kill().unwrap();
             victim.wait().unwrap();
             for (answer, faults) in others.into_iter().map(|other| other.join().unwrap()) {
@@ -240,5 +253,9 @@ fn a_fetch_that_is_killed_at_any_moment_loses_nothing_and_holds_nobody() {
         });
         let remembered = stage.context().query(b"kept.test", Effort::CacheOnly, None);
         assert_eq!(remembered.mode_str(), "enforce", "round {round}: {remembered:?}");
+        if kills == 100 {
+            return;
+        }
     }
+    panic!("{kills} fetches were killed, want 100");
 }

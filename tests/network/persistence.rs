@@ -1,6 +1,7 @@
 //! What is cached outlives processes, dropped records and failing fetches (RFC 8461 sections 3.3, 5.1 and 10.2).
 
 use crate::stage::*;
+use mtasts::context::Context;
 use mtasts::discovery::{Effort, Source};
 use mtasts::reason::{Reason, ResultType};
 use mtasts::syntax::Mode;
@@ -411,4 +412,24 @@ fn policies_that_cannot_be_fetched_are_no_reason_to_starve_the_others() {
         stage.context_at(&clock).refresh(2, None).unwrap()
     });
     assert!(passes.map(|pass| pass.done).sum::<u32>() >= 1);
+}
+
+/// The policy is to be there when its exception ends, and nobody else shall wait for that.
+#[test]
+fn a_pass_fetches_past_exceptions() {
+    let stage = Stage::new();
+    let clock = SetClock::new();
+    for domain in ["exempt.test", "pinned.test", "other.test"] {
+        stage.publish(domain);
+        POLICY.check(domain, &ask(&stage.context_at(&clock), domain));
+        clock.advance(60);
+    }
+    let mut settings = stage.settings();
+    settings.set("domain.exempt.test", "{ mode = \"none\", until = 2999-01-01, why = \"broken\" }").unwrap();
+    settings.set("domain.pinned.test", "{ mode = \"enforce\", mx = [\"mx.pinned.test\"] }").unwrap();
+    let context = Context::with_clock(settings, Box::new(clock.clone()));
+    clock.advance(2 * i64::try_from(DAY).unwrap());
+    let passes: Vec<u32> = (0..4).map(|_| context.refresh(1, None).unwrap()).map(|pass| pass.done).collect();
+    assert_eq!(passes, [1, 1, 1, 0]);
+    assert_eq!(ask(&context, "exempt.test").reason, Reason::Exempted);
 }

@@ -10,7 +10,7 @@ use mtasts::discovery::{Answer, Effort};
 use mtasts::time::Clock;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How the questions of a scene are asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,9 @@ fn effort(word: Option<&str>) -> Effort {
         _ => Effort::Usual,
     }
 }
+
+/// How late a busy machine may be.
+const LATE: Duration = Duration::from_millis(1_500);
 
 /// Plays a scene up to its first fault.
 pub fn play(scene: &Scene, way: Way) -> Option<String> {
@@ -77,7 +80,7 @@ impl Player {
         let (answer, pass) = self.ask(step)?;
         let (taken, limit) = (began.elapsed(), step.timeout.unwrap_or(self.settings.deadline));
         let mut faults = Vec::new();
-        if taken >= limit * 3 {
+        if taken >= limit + LATE {
             faults.push(format!("took {taken:?} where {limit:?} were given"));
         }
         let (now, connections) = (self.stage.clock.now().0, self.stage.world.https_connections());

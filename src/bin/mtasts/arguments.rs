@@ -105,16 +105,20 @@ pub struct SettingsArguments {
 }
 
 impl SettingsArguments {
-    /// The context that the options describe. Its log goes to standard error.
-    pub fn context(&self) -> Result<Context, Stop> {
+    /// The context that the options describe. What is as grave as `least` goes to standard error; `--verbose` lets all
+    /// through.
+    pub fn context(&self, least: Level) -> Result<Context, Stop> {
         let context = Context::new(self.config.as_deref()).map_err(|fault| Stop::Fault(fault.to_string()))?;
         for (key, value) in self.keys()? {
             context.set(&key, &value).map_err(|fault| Stop::Fault(fault.to_string()))?;
         }
-        let least = if self.verbose { Level::Debug } else { Level::Warning };
+        let least = if self.verbose { Level::Debug } else { least };
+        // The journal of systemd reads the severity from the beginning of a line (sd-daemon(3)).
+        let is_journal = std::env::var_os("JOURNAL_STREAM").is_some();
         context.set_log(Some(Box::new(move |level, line| {
             if level <= least {
-                eprintln!("mtasts: {line}");
+                let severity = if is_journal { format!("<{}>", level as i32) } else { String::new() };
+                eprintln!("{severity}mtasts: {line}");
             }
         })));
         Ok(context)

@@ -2,14 +2,14 @@
 
 use crate::arguments::{LookupArguments, SettingsArguments};
 use crate::{SUCCESS, Stop, UNKNOWN, output};
-use mtasts::context::Context;
+use mtasts::context::{Context, Level};
 use mtasts::discovery::{Answer, Effort};
 use mtasts::reason::Reason;
 use std::io::{BufRead, Write};
 use std::os::unix::ffi::OsStrExt;
 
 pub fn run(settings: &SettingsArguments, request: &LookupArguments) -> Result<u8, Stop> {
-    let context = settings.context()?;
+    let context = settings.context(Level::Warning)?;
     let mut status = SUCCESS;
     for domain in &request.domains {
         if domain == "-" {

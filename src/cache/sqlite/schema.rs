@@ -7,7 +7,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 /// Marks a file as ours: "STS1" in ASCII.
 const APPLICATION_ID: i64 = 0x5354_5331;
 /// Counts changes of the tables. A file with a higher one belongs to a newer libmtasts and is left alone.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 const TABLES: &str = "
     CREATE TABLE domain (
@@ -21,7 +21,8 @@ const TABLES: &str = "
         checked_until INTEGER NOT NULL,
         check_reason  INTEGER NOT NULL,
         refresh_at    INTEGER NOT NULL,
-        failures      TEXT NOT NULL
+        failures      TEXT NOT NULL,
+        shortened_to  INTEGER
     ) WITHOUT ROWID;
     CREATE INDEX domain_without_policy ON domain (checked_until) WHERE body IS NULL;
     CREATE INDEX domain_with_policy ON domain (expires_at) WHERE body IS NOT NULL;
@@ -33,17 +34,32 @@ const TABLES: &str = "
     CREATE TRIGGER domain_removed AFTER DELETE ON domain BEGIN UPDATE size SET row_count = row_count - 1; END;
 ";
 
-/// Creates the tables in an empty file; refuses a file that is not ours or too new.
+/// What makes version 2 of version 1.
+const FROM_VERSION_1: &str = "
+    ALTER TABLE domain ADD COLUMN shortened_to INTEGER;
+    CREATE INDEX domain_to_refresh ON domain (refresh_at) WHERE body IS NOT NULL;
+";
+
+/// What a file is.
+#[derive(PartialEq, Eq)]
+enum Kind {
+    Current,
+    Old,
+    Empty,
+}
+
+/// Creates the tables in an empty file and renews those of an older version; refuses a file that is not ours or too new.
 pub fn check(connection: &Connection) -> Result<(), Trouble> {
-    if is_current(connection)? {
+    if kind(connection)? == Kind::Current {
         return Ok(());
     }
     let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
-    // Another process may have been faster.
-    if is_current(&transaction)? {
-        return Ok(());
+    match kind(&transaction)? {
+        // Another process was faster.
+        Kind::Current => return Ok(()),
+        Kind::Old => transaction.execute_batch(FROM_VERSION_1)?,
+        Kind::Empty => transaction.execute_batch(TABLES)?,
     }
-    transaction.execute_batch(TABLES)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()?;
@@ -51,29 +67,32 @@ pub fn check(connection: &Connection) -> Result<(), Trouble> {
 }
 
 /// Looks at one moment of the file: another process may be creating the tables.
-fn is_current(connection: &Connection) -> Result<bool, Trouble> {
+fn kind(connection: &Connection) -> Result<Kind, Trouble> {
     let moment = connection.is_autocommit().then(|| connection.unchecked_transaction()).transpose()?;
-    let outcome = is_current_now(connection);
+    let outcome = kind_now(connection);
     drop(moment);
     outcome
 }
 
-fn is_current_now(connection: &Connection) -> Result<bool, Trouble> {
+fn kind_now(connection: &Connection) -> Result<Kind, Trouble> {
     let number = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
-    let (application, version) = (number("application_id")?, number("user_version")?);
-    if application == APPLICATION_ID && version == VERSION {
-        return Ok(true);
-    }
-    if application == APPLICATION_ID && version > VERSION {
-        return Err(Trouble::Other(format!(
-            "was written by a newer libmtasts (version {version}, this one knows {VERSION}) and is left alone"
-        )));
+    match (number("application_id")?, number("user_version")?) {
+        (APPLICATION_ID, VERSION) => return Ok(Kind::Current),
+        (APPLICATION_ID, 1) => return Ok(Kind::Old),
+        (APPLICATION_ID, version) if version > VERSION => {
+            return Err(Trouble::Other(format!(
+                "was written by a newer libmtasts (version {version}, this one knows {VERSION}) and is left alone"
+            )));
+        }
+        (0, 0) => {}
+        _ => return Err(Trouble::Other("is a database of another program and is left alone".to_owned())),
     }
     let is_empty: bool = connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))?;
-    if application == 0 && version == 0 && is_empty {
-        return Ok(false);
+    if is_empty {
+        Ok(Kind::Empty)
+    } else {
+        Err(Trouble::Other("is a database of another program and is left alone".to_owned()))
     }
-    Err(Trouble::Other("is a database of another program and is left alone".to_owned()))
 }
 
 /// Counts the rows without reading them.

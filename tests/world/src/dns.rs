@@ -170,7 +170,7 @@ impl Shared {
         // RFC 6840 section 5.7: AD only for those who show that they understand it.
         response.metadata.authentic_data = reply.authentic && (dnssec_ok || query.metadata.authentic_data);
         response.add_answers(reply.answers);
-        response.add_authorities(reply.soa);
+        response.add_authorities(reply.authority);
         let bytes = response.to_vec().ok()?;
         let limit = query.edns.as_ref().map_or(PLAIN_UDP_SIZE, |edns| edns.max_payload().max(PLAIN_UDP_SIZE));
         if over_udp && bytes.len() > usize::from(limit) {

@@ -18,7 +18,7 @@ Quotes keep blanks together; inside them \r \n \t \\ \" and \xHH stand for bytes
   dns NAME TYPE VALUE... [ttl=N]       a record; lines for the same name and type add up within a file
                                        TYPE: TXT "..."..., MX N HOST, A IP, AAAA IP, CNAME HOST,
                                        TLSA N N N HEX (or `leaf`: SHA-256 of this world's key, for 3 1 1)
-  dns NAME [TYPE] FAILURE [ttl=N]      FAILURE: SERVFAIL, REFUSED, SILENT, NXDOMAIN, NODATA (ttl: of the SOA record)
+  dns NAME [TYPE] FAILURE [ttl=N]      FAILURE: SERVFAIL, REFUSED, SILENT, REFERRAL, NXDOMAIN, NODATA (ttl: of the SOA)
   authentic NAME                       the AD flag for this name
   policy DOMAIN MODE mx=A,B [max_age=N] [OPTION...]    TXT record, address and site; MODE: enforce, testing, none
   body DOMAIN "TEXT" [OPTION...]                       the same with this body
@@ -143,7 +143,7 @@ fn parse(kind: &str, words: &[Word], world: &World) -> Result<Line, String> {
 }
 
 fn parse_dns(words: &[Word], world: &World) -> Result<Line, String> {
-    let shape = "dns NAME TYPE VALUE... or dns NAME [TYPE] SERVFAIL|REFUSED|SILENT|NXDOMAIN|NODATA";
+    let shape = "dns NAME TYPE VALUE... or dns NAME [TYPE] SERVFAIL|REFUSED|SILENT|REFERRAL|NXDOMAIN|NODATA";
     let (name, words) = words.split_first().ok_or_else(|| format!("no name, want {shape}"))?;
     let name = name.text()?;
     let (ttl, words) = match words.split_last() {
@@ -178,6 +178,7 @@ fn failure(word: &Word, ttl: Option<u32>) -> Option<Answer> {
         b"REFUSED" => Some(Answer::Refused),
         b"SILENT" => Some(Answer::Silent),
         b"NXDOMAIN" => Some(Answer::NxDomain { negative_ttl }),
+        b"REFERRAL" => Some(Answer::Referral),
         b"NODATA" => Some(Answer::NoData { negative_ttl }),
         _ => None,
     }

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::rdata::{A, AAAA, CNAME, MX, SOA, TLSA, TXT};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, MX, NS, SOA, TLSA, TXT};
 use hickory_proto::rr::{Name, RData, Record as WireRecord, RecordType};
 
 use crate::canonical;
@@ -35,6 +35,8 @@ pub enum Answer {
     NoData {
         negative_ttl: Option<u32>,
     },
+    /// Not an answer but where to ask: an NS record, as from a server that does not resolve.
+    Referral,
     ServFail,
     Refused,
     /// No answer at all.
@@ -157,7 +159,7 @@ impl Record {
 pub struct Reply {
     pub code: ResponseCode,
     pub answers: Vec<WireRecord>,
-    pub soa: Option<WireRecord>,
+    pub authority: Option<WireRecord>,
     /// Over UDP nothing but the TC flag is sent.
     pub truncated_over_udp: bool,
     /// Every name on the way is one of those for which the resolver vouches.
@@ -230,7 +232,7 @@ impl Zone {
         let mut reply = Reply {
             code: ResponseCode::NoError,
             answers: Vec::new(),
-            soa: None,
+            authority: None,
             truncated_over_udp: false,
             authentic: true,
         };
@@ -261,11 +263,16 @@ impl Zone {
                 }
                 Answer::NxDomain { negative_ttl } => {
                     reply.code = ResponseCode::NXDomain;
-                    reply.soa = negative_ttl.map(|ttl| soa(&name, ttl));
+                    reply.authority = negative_ttl.map(|ttl| soa(&name, ttl));
                     break;
                 }
                 Answer::NoData { negative_ttl } => {
-                    reply.soa = negative_ttl.map(|ttl| soa(&name, ttl));
+                    reply.authority = negative_ttl.map(|ttl| soa(&name, ttl));
+                    break;
+                }
+                Answer::Referral => {
+                    let server = Name::from_ascii("ns.provider.test.").ok()?;
+                    reply.authority = Some(WireRecord::from_rdata(name, DEFAULT_TTL, RData::NS(NS(server))));
                     break;
                 }
                 Answer::ServFail | Answer::Refused => {
