@@ -1,5 +1,5 @@
 # make         builds the library and the command into target/release
-# make install installs them with the header; DESTDIR, PREFIX, LIBDIR and INCLUDEDIR say where
+# make install installs them with the header and units for systemd; DESTDIR, PREFIX, LIBDIR, INCLUDEDIR and UNITDIR say where
 # make demo    shows them at work on a small internet of its own
 # make check   installs what the tests need and runs all of them
 # make bench   measures
@@ -12,6 +12,7 @@ PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 BINDIR ?= $(PREFIX)/bin
+UNITDIR ?= $(PREFIX)/lib/systemd/system
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
 .PHONY: all install demo check lint tools bench header clean
@@ -21,12 +22,13 @@ all:
 
 # Installs what `make` has built and builds nothing itself, so that root needs no toolchain.
 install:
-	$(INSTALL) -d $(DESTDIR)$(LIBDIR) $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(BINDIR)
+	$(INSTALL) -d $(DESTDIR)$(LIBDIR) $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(UNITDIR)
 	$(INSTALL) -m 0644 $(TARGET)/release/libmtasts.so $(DESTDIR)$(LIBDIR)/libmtasts.so.$(VERSION)
 	ln -sf libmtasts.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libmtasts.so.0
 	ln -sf libmtasts.so.0 $(DESTDIR)$(LIBDIR)/libmtasts.so
 	$(INSTALL) -m 0644 include/mtasts.h $(DESTDIR)$(INCLUDEDIR)/mtasts.h
 	$(INSTALL) -m 0755 $(TARGET)/release/mtasts $(DESTDIR)$(BINDIR)/mtasts
+	$(INSTALL) -m 0644 packaging/systemd/mtasts-refresh.service packaging/systemd/mtasts-refresh.timer $(DESTDIR)$(UNITDIR)
 	test -n "$(DESTDIR)" || ldconfig
 
 demo: all
