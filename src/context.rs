@@ -177,7 +177,7 @@ impl Context {
             match (answer.source, answer.reason) {
                 (Source::Https, _) => refreshed.done = refreshed.done.saturating_add(1),
                 // Somebody else is at it, or has just been.
-                (_, Reason::BeingChecked | Reason::Cached) => {}
+                (_, Reason::BeingChecked | Reason::Cached | Reason::Confirmed) => {}
                 _ => refreshed.failed = refreshed.failed.saturating_add(1),
             }
         }

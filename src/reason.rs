@@ -196,6 +196,11 @@ impl Reason {
         }
     }
 
+    /// Whether it tells of a fetch that failed, or was not repeated.
+    pub(crate) fn is_of_fetch(self) -> bool {
+        (Self::BackingOff as i32..=Self::PolicyHostDnsFailed as i32).contains(&(self as i32))
+    }
+
     /// The word for this reason in machine-readable output and logs.
     pub fn as_str(self) -> &'static str {
         NAMES.iter().find(|(reason, _)| *reason == self).map_or("unknown", |(_, name)| name)

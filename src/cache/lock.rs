@@ -28,11 +28,11 @@ pub struct Turn {
 /// Whose turn it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whose {
-    /// This asker's, from now on. Where the kernel cannot say, too.
+    /// This asker's, from now on.
     Mine,
-    /// Another asker's.
-    Others,
-    /// Another asker's, who hangs.
+    /// Another asker's, who has had it for so long.
+    Others(Duration),
+    /// Another asker's, who hangs; or nobody can tell.
     Stuck,
 }
 
@@ -63,9 +63,9 @@ impl Turn {
     /// Takes the turn unless it is another's.
     pub fn take(&self) -> Whose {
         match self.lock.try_lock() {
-            Ok(Try::Taken) | Err(_) => Whose::Mine,
-            Ok(Try::Held(age)) if age > LONGEST_TURN => Whose::Stuck,
-            Ok(Try::Held(_)) => Whose::Others,
+            Ok(Try::Taken) => Whose::Mine,
+            Ok(Try::Held(age)) if age <= LONGEST_TURN => Whose::Others(age),
+            Ok(Try::Held(_)) | Err(_) => Whose::Stuck,
         }
     }
 
@@ -87,7 +87,8 @@ mod tests {
         let domain = |name: &str| PolicyDomain::parse(name.as_bytes()).unwrap();
         let queue = |name: &str| turns.queue(&domain(name)).unwrap();
         let (first, second) = (queue("a.test"), queue("a.test"));
-        assert_eq!((first.take(), first.take(), second.take()), (Whose::Mine, Whose::Mine, Whose::Others));
+        assert_eq!((first.take(), first.take()), (Whose::Mine, Whose::Mine));
+        assert!(matches!(second.take(), Whose::Others(_)));
         assert_eq!(queue("b.test").take(), Whose::Mine);
         drop(first);
         assert_eq!(second.take(), Whose::Mine);

@@ -57,17 +57,17 @@ impl Cache {
 
     /// What is known about a domain, expired or not. What another process has just stored may be missing.
     pub fn read(&self, domain: &PolicyDomain, now: UnixTime, deadline: Deadline, log: &dyn Sink) -> Option<Known> {
-        self.read_within(MEMORY_TRUST, domain, now, deadline, log)
+        self.read_within(MEMORY_TRUST, domain, now, deadline, log).unwrap_or_default()
     }
 
-    /// The same, with all that other processes have stored.
+    /// The same, with all that other processes have stored. `None` if that cannot be told.
     pub fn read_afresh(
         &self,
         domain: &PolicyDomain,
         now: UnixTime,
         deadline: Deadline,
         log: &dyn Sink,
-    ) -> Option<Known> {
+    ) -> Option<Option<Known>> {
         self.read_within(Duration::ZERO, domain, now, deadline, log)
     }
 
@@ -78,12 +78,12 @@ impl Cache {
         now: UnixTime,
         deadline: Deadline,
         log: &dyn Sink,
-    ) -> Option<Known> {
+    ) -> Option<Option<Known>> {
         let remembered = self.memory.get(domain);
         if let Some(entry) = &remembered
             && entry.loaded.elapsed() < memory_trust
         {
-            return Some(Known { row: Arc::clone(&entry.row), stored_in: entry.stored_in });
+            return Some(Some(Known { row: Arc::clone(&entry.row), stored_in: entry.stored_in }));
         }
         let remembered = remembered.map(|entry| Known { row: entry.row, stored_in: entry.stored_in });
         let found = match self.database.read(domain, deadline, log) {
@@ -97,13 +97,13 @@ impl Cache {
                 };
                 let known = remembered.or_else(as_it_lies)?;
                 self.memory.put(domain, &known.row, known.stored_in, now);
-                return Some(known);
+                return Some(Some(known));
             }
         };
         let stored_in = self.database.number();
         // What memory has and this very database once had, but has no longer, was purged.
         let only_here = remembered.filter(|known| known.stored_in != stored_in && known.row.policy.is_some());
-        match (found, only_here) {
+        Some(match (found, only_here) {
             (Some(found), Some(only_here)) if only_here.row.has_later_policy_than(&found, now) => {
                 Some(self.store_policy(domain, only_here.row, now, deadline, log))
             }
@@ -116,7 +116,7 @@ impl Cache {
                 self.memory.forget(domain);
                 None
             }
-        }
+        })
     }
 
     /// Keeps a row whose policy is to be in the database, and returns what is known then: another process may have

@@ -237,11 +237,21 @@ impl Database {
     }
 }
 
+macro_rules! select_row {
+    ($shortened_to:literal) => {
+        concat!(
+            "SELECT id, body, fetched_at, ",
+            $shortened_to,
+            ", checked_at, checked_until, check_reason, refresh_at, failures FROM domain WHERE name = ?1"
+        )
+    };
+}
+
 fn select(connection: &Connection, domain: &PolicyDomain) -> rusqlite::Result<Option<Row>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT id, body, fetched_at, shortened_to, checked_at, checked_until, check_reason, refresh_at, failures
-         FROM domain WHERE name = ?1",
-    )?;
+    // A file of version 1 that cannot be written, and so cannot be renewed, is still read.
+    let mut statement = connection
+        .prepare_cached(select_row!("shortened_to"))
+        .or_else(|error| connection.prepare_cached(select_row!("NULL")).map_err(|_| error))?;
     let found = statement.query_row(params![domain.as_str()], |columns| {
         let id: Option<String> = columns.get(0)?;
         let body: Option<Vec<u8>> = columns.get(1)?;
@@ -377,7 +387,7 @@ fn update_check(
     let changed = transaction
         .prepare_cached(
             "UPDATE domain SET checked_at = ?4, checked_until = ?5, check_reason = ?6, refresh_at = ?7, failures = ?8,
-                               shortened_to = ?9
+                               expires_at = ?9, shortened_to = ?10
              WHERE name = ?1 AND id = ?2 AND fetched_at = ?3",
         )?
         .execute(params![
@@ -389,6 +399,7 @@ fn update_check(
             row.check.reason as i32,
             row.refresh_at.0,
             row.failures_to_text(),
+            stored.natural_end().0,
             stored.shortened_to().map(|end| end.0),
         ])?;
     Ok(changed > 0)

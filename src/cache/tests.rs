@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::reason::Reason;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Instant;
@@ -332,4 +333,73 @@ fn a_directory_that_another_program_holds_locked_costs_no_more_than_the_deadline
     place.process().cache.store_policy(&domain("a.example"), Arc::new(enforce()), NOW, soon, &place);
     assert!(began.elapsed() < Duration::from_secs(5));
     assert!(place.has_logged("another program holds its directory"));
+}
+
+/// The tables of version 1, with a policy that has been in the file since [`NOW`].
+fn file_of_version_1(place: &Place) {
+    std::fs::set_permissions(place.directory.path(), std::fs::Permissions::from_mode(0o750)).unwrap();
+    let tables = "
+    CREATE TABLE domain (
+        name          TEXT NOT NULL PRIMARY KEY,
+        id            TEXT,
+        body          BLOB,
+        fetched_at    INTEGER,
+        expires_at    INTEGER,
+        mode          INTEGER,
+        checked_at    INTEGER NOT NULL,
+        checked_until INTEGER NOT NULL,
+        check_reason  INTEGER NOT NULL,
+        refresh_at    INTEGER NOT NULL,
+        failures      TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX domain_without_policy ON domain (checked_until) WHERE body IS NULL;
+    CREATE INDEX domain_with_policy ON domain (expires_at) WHERE body IS NOT NULL;
+    CREATE INDEX domain_not_enforced ON domain (expires_at) WHERE body IS NOT NULL AND mode < 2;
+    CREATE TABLE size (row_count INTEGER NOT NULL);
+    INSERT INTO size VALUES (0);
+    CREATE TRIGGER domain_added AFTER INSERT ON domain BEGIN UPDATE size SET row_count = row_count + 1; END;
+    CREATE TRIGGER domain_removed AFTER DELETE ON domain BEGIN UPDATE size SET row_count = row_count - 1; END;
+        PRAGMA application_id = 1398035249;
+        PRAGMA user_version = 1;";
+    place.sql("cache.db", tables);
+    let insert =
+        "INSERT INTO domain VALUES ('a.example', 'a1', ?1, ?2, ?2 + 604800, 2, ?2, ?2 + 60, 1, ?2 + 80000, '')";
+    let body = b"version: STSv1\nmode: enforce\nmx: mx.a.test\nmax_age: 604800\n".as_slice();
+    let connection = rusqlite::Connection::open(place.path("cache.db")).unwrap();
+    connection.execute(insert, rusqlite::params![body, NOW.0]).unwrap();
+    std::fs::set_permissions(place.path("cache.db"), std::fs::Permissions::from_mode(0o640)).unwrap();
+}
+
+#[test]
+fn a_file_of_an_older_version_is_renewed_by_many_processes_at_once() {
+    let place = Place::new();
+    file_of_version_1(&place);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| assert_eq!(place.process().id("a.example").as_deref(), Some("a1")));
+        }
+    });
+    assert!(place.lines.lock().unwrap().is_empty(), "{:?}", place.lines.lock().unwrap());
+    assert_eq!(place.count("shortened_to IS NULL"), 1);
+}
+
+#[test]
+fn a_file_of_an_older_version_that_cannot_be_written_is_read() {
+    let place = Place::new();
+    file_of_version_1(&place);
+    let lock = rusqlite::Connection::open(place.path("cache.db")).unwrap();
+    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(place.process().id("a.example").as_deref(), Some("a1"));
+}
+
+#[test]
+fn an_end_that_an_older_version_has_shortened_is_mended_by_the_next_check() {
+    let place = Place::new();
+    file_of_version_1(&place);
+    place.sql("cache.db", "UPDATE domain SET expires_at = expires_at - 31536000, refresh_at = 0");
+    let mine = place.process();
+    let known = mine.read("a.example").unwrap();
+    mine.check("a.example", &known);
+    let due = mine.cache.due(NOW, NOW.plus(86_400), deadline(), &place).unwrap();
+    assert_eq!(due, [domain("a.example")]);
 }

@@ -54,18 +54,16 @@ pub(super) fn is_refresh_due(row: &Row, kept: &StoredPolicy, now: UnixTime, is_f
     !is_new && !is_paused(row, now) && (now >= row.refresh_at.plus(precedence) || is_misplanned(row, kept, now))
 }
 
-/// Whether somebody has just tried in vain, or is trying where nobody can take turns: trouble delays one message a minute.
+/// Whether somebody has just tried in vain to fetch, or is trying where nobody can take turns: trouble delays one message
+/// a minute. That DNS has failed is no reason to leave out a refresh.
 fn is_paused(row: &Row, now: UnixTime) -> bool {
-    let is_known = matches!(
-        row.check.reason,
-        Reason::Cached
-            | Reason::Confirmed
-            | Reason::Fetched
-            | Reason::NoRecord
-            | Reason::SeveralRecords
-            | Reason::MalformedRecord
-    );
-    !is_known && row.check.is_current(now)
+    let is_try = row.check.reason == Reason::BeingChecked || row.check.reason.is_of_fetch();
+    is_try && row.check.is_current(now)
+}
+
+/// Whether DNS has just failed, and is not asked again for a while.
+pub(super) fn is_dns_down(row: &Row, now: UnixTime) -> bool {
+    row.check.reason == Reason::DnsFailed && row.check.is_current(now)
 }
 
 /// Whether the plan for the next refresh was made under a wrong clock, or for a policy that was fetched under one.

@@ -3,8 +3,8 @@
 mod turn;
 
 use super::timing::{
-    BACK_OFF, CONFIRMED, NEGATIVE, NO_ID, PAUSE_AFTER_FAILURE, back_off, check_counts, clamp, is_fault_of_host,
-    is_fresh, is_refresh_due, is_want_of_time, plan_refresh, recent_failures, severity,
+    BACK_OFF, CONFIRMED, NEGATIVE, NO_ID, PAUSE_AFTER_FAILURE, back_off, check_counts, clamp, is_dns_down,
+    is_fault_of_host, is_fresh, is_refresh_due, is_want_of_time, plan_refresh, recent_failures, severity,
 };
 use super::{Answer, Discovery, Effort, Story, story};
 use crate::cache::{Check, Failure, Known, Row, StoredPolicy};
@@ -212,8 +212,11 @@ impl<'a> Visit<'a> {
 
     fn record_state(&mut self) -> RecordState {
         let name = self.domain.record_name();
+        if self.is_due && self.known.as_ref().is_some_and(|known| is_dns_down(&known.row, self.now)) {
+            return RecordState::Failed(format!("{name}: DNS has just failed"));
+        }
         // Where the policy is fetched whatever DNS says, silence of DNS leaves time for that.
-        let share = if self.kept.is_some() && self.must_fetch() { 0.5 } else { 1.0 };
+        let share = if self.kept.is_some() && self.must_fetch() { 0.4 } else { 1.0 };
         let deadline = self.deadline.at_most(self.deadline.remaining().mul_f32(share));
         let state = match self.discovery.network.txt(&name, deadline) {
             dns::Answer::Failed(problem) => RecordState::Failed(format!("{name}: {problem}")),
@@ -263,7 +266,7 @@ impl<'a> Visit<'a> {
             let answer = self.backing_off(&failed, trouble);
             self.tell(|story| story.https = story::not_repeated(&failed));
             if self.kept.is_some() {
-                self.store_check(answer.reason, PAUSE_AFTER_FAILURE);
+                self.store_check(Reason::BackingOff, PAUSE_AFTER_FAILURE);
             }
             return answer;
         }

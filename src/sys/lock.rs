@@ -12,11 +12,12 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Each lock has a stretch of the file to itself. It begins at the first byte and is the longer the later it was taken,
-/// in seconds, which is how others learn its age.
+/// in ticks, which is how others learn its age. A stretch is good for three days.
 const STRETCH_BITS: u32 = 24;
 const STRETCH: u64 = 1 << STRETCH_BITS;
 /// So many locks have room below the largest offset.
 const NUMBER_BITS: u32 = 38;
+const TICK_MILLISECONDS: u64 = 16;
 
 /// One lock of an open file, to be taken and, at the latest when dropped, given back.
 #[derive(Debug)]
@@ -55,7 +56,7 @@ impl FileLock {
     pub(crate) fn try_lock_as_of(&self, age: Duration) -> io::Result<Try> {
         // In a child of the process that opened the file there is nothing left to lock.
         let Some(file) = self.file.get() else { return Err(io::ErrorKind::NotFound.into()) };
-        let since = seconds().wrapping_sub(age.as_secs()) % STRETCH;
+        let since = ticks().wrapping_sub(in_ticks(age)) % STRETCH;
         loop {
             if system::lock(file, self.start, since.saturating_add(1))? {
                 return Ok(Try::Taken);
@@ -66,8 +67,8 @@ impl FileLock {
                     return Ok(Try::Held(Duration::MAX));
                 }
                 Some((_, length)) => {
-                    let since = length.saturating_sub(1);
-                    return Ok(Try::Held(Duration::from_secs(seconds().wrapping_sub(since) % STRETCH)));
+                    let age = ticks().wrapping_sub(length.saturating_sub(1)) % STRETCH;
+                    return Ok(Try::Held(Duration::from_millis(age.saturating_mul(TICK_MILLISECONDS))));
                 }
                 None => {} // given back just now
             }
@@ -84,15 +85,20 @@ impl Drop for FileLock {
     }
 }
 
-/// Seconds on a clock that all processes of the machine share and nobody sets.
-fn seconds() -> u64 {
+/// Ticks of a clock that all processes of the machine share and nobody sets.
+fn ticks() -> u64 {
     // SAFETY: all zeroes is a value of this C structure, and the call writes to it alone.
     let now = unsafe {
         let mut now: libc::timespec = std::mem::zeroed();
         libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now);
         now
     };
-    u64::try_from(now.tv_sec).unwrap_or(0)
+    let (seconds, nanoseconds) = (u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0));
+    in_ticks(Duration::new(seconds, nanoseconds))
+}
+
+fn in_ticks(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX) / TICK_MILLISECONDS
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -193,11 +199,11 @@ mod tests {
     #[test]
     fn a_lock_tells_for_how_long_it_has_been_held() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        for age in [0, 1, 300, 1_000_000] {
+        for age in [0, 1, 300, 200_000] {
             let (first, second) = (open(file.path(), 8), open(file.path(), 8));
             assert_eq!(first.try_lock_as_of(Duration::from_secs(age)).unwrap(), Try::Taken);
             let Try::Held(told) = second.try_lock().unwrap() else { panic!("it is held") };
-            assert!((age..age + 60).contains(&told.as_secs()), "{age}: {told:?}");
+            assert!((age..=age + 60).contains(&(told.as_secs() + 1)), "{age}: {told:?}");
         }
         let stranger = open(file.path(), 0);
         assert!(system::lock(stranger.file.get().unwrap(), 0, 0).unwrap(), "all of the file");

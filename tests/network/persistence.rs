@@ -433,3 +433,25 @@ fn a_pass_fetches_past_exceptions() {
     assert_eq!(passes, [1, 1, 1, 0]);
     assert_eq!(ask(&context, "exempt.test").reason, Reason::Exempted);
 }
+
+/// One dead domain and one alive, in passes of four seconds.
+#[test]
+fn a_domain_that_swallows_every_packet_starves_no_pass() {
+    let stage = Stage::new();
+    let clock = SetClock::new();
+    let context = stage.context_at(&clock);
+    for domain in ["dead.test", "alive.test"] {
+        stage.publish(domain);
+        POLICY.check(domain, &ask(&context, domain));
+        clock.advance(1);
+    }
+    stage.world.dns("_mta-sts.dead.test", mtasts_world::Answer::Silent);
+    stage.world.site("mta-sts.dead.test", Site::new(Certificate::Good, Response::Silent));
+    clock.advance(2 * i64::try_from(DAY).unwrap());
+    let passes = (0..3).map(|_| {
+        let refreshed = context.refresh(0, Some(Duration::from_secs(4))).unwrap();
+        clock.advance(600);
+        refreshed.done
+    });
+    assert_eq!(passes.sum::<u32>(), 1);
+}

@@ -113,7 +113,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("parsed", "tests/c/life.c", "MTASTS_REASON_PARSED"),
     ("address-literal", "tests/network/dns.rs", "Reason::AddressLiteral"),
     ("invalid-domain", "tests/network/dns.rs", "Reason::InvalidDomain"),
-    ("being-checked", "src/discovery/tests.rs", "Reason::BeingChecked"),
+    ("being-checked", "src/discovery/tests/turns.rs", "Reason::BeingChecked"),
     ("waited-in-vain", "tests/network/crowd.rs", "Reason::WaitedInVain"),
     ("no-trusted-roots", "tests/network/certificates.rs", "Reason::NoTrustedRoots"),
     ("policy-host-media-type", "tests/network/https.rs", "nothing(PolicyHostMediaType, text)"),

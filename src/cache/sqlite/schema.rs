@@ -37,7 +37,7 @@ const TABLES: &str = "
 /// What makes version 2 of version 1.
 const FROM_VERSION_1: &str = "
     ALTER TABLE domain ADD COLUMN shortened_to INTEGER;
-    CREATE INDEX domain_to_refresh ON domain (refresh_at) WHERE body IS NOT NULL;
+    CREATE INDEX IF NOT EXISTS domain_to_refresh ON domain (refresh_at) WHERE body IS NOT NULL;
 ";
 
 /// What a file is.

@@ -154,3 +154,69 @@ fn hasty_callers_pay_once_a_minute() {
         assert_eq!(paid.iter().filter(|calls| !calls.is_empty()).count(), 1, "{outcome:?}: {paid:?}");
     }
 }
+
+/// `refresh = false`, steady mail, SERVFAIL for TXT, HTTPS fine, a pass each hour.
+#[test]
+fn a_pass_refreshes_whatever_mail_finds_in_dns_meanwhile() {
+    let mut scene = Scene::new();
+    scene.refreshes = false;
+    scene.dns("a1").https("enforce", 172_800).ask();
+    for _ in 0..200 {
+        scene.https("enforce", 172_800);
+    }
+    scene.dns("servfail");
+    scene.calls();
+    let mut gets = 0;
+    let mut last = String::new();
+    for second in (0..190_000).step_by(20) {
+        scene.after(20);
+        last = scene.ask().mode_str().to_owned();
+        if second % 3_600 == 0 {
+            scene.after(5);
+            let pass = Discovery { refreshes: true, ..scene.discovery() };
+            pass.discover(
+                &PolicyDomain::parse(b"example.test").unwrap(),
+                Effort::Usual,
+                Deadline::after(Duration::from_secs(45)),
+            );
+            scene.after(-5);
+        }
+        gets += scene.calls().matches("get").count();
+    }
+    assert!(gets > 0 && last == "enforce", "gets {gets}, last {last}");
+}
+
+/// A dead domain, asked by a caller whose DNS takes half of its time: does a try leave a trace for the next pass?
+#[test]
+fn a_try_that_dns_has_slowed_leaves_a_trace_for_the_next_pass() {
+    struct Dead;
+    impl Network for Dead {
+        fn txt(&self, _: &str, deadline: Deadline) -> dns::Answer<Vec<u8>> {
+            std::thread::sleep(deadline.remaining());
+            dns::Answer::Failed("silence".to_owned())
+        }
+        fn policy_body(&self, _: &PolicyDomain, deadline: Deadline) -> Result<Vec<u8>, FetchError> {
+            std::thread::sleep(deadline.remaining());
+            Err(FetchError { reason: Reason::PolicyHostTimedOut, text: "silence".to_owned() })
+        }
+    }
+    let scene = Scene::new();
+    scene.dns("a1").https("enforce", 604_800).ask();
+    scene.after(86_400);
+    let discovery = Discovery { network: &Dead, fair_time: Duration::from_millis(500), ..scene.discovery() };
+    discovery.discover(
+        &PolicyDomain::parse(b"example.test").unwrap(),
+        Effort::Usual,
+        Deadline::after(Duration::from_secs(1)),
+    );
+    let known = scene
+        .cache
+        .read(
+            &PolicyDomain::parse(b"example.test").unwrap(),
+            scene.now(),
+            Deadline::after(Duration::from_secs(5)),
+            &scene,
+        )
+        .unwrap();
+    assert!(known.row.refresh_at > scene.now() || !known.row.failures.is_empty(), "{:?}", known.row.check);
+}

@@ -146,3 +146,16 @@ fn the_end_of_an_enforced_policy_is_told_once() {
     let lines = scene.lines.lock().unwrap();
     assert!(!lines.is_empty(), "no line says that the policy has expired and mail goes as if there were none");
 }
+
+/// Mail every five seconds, DNS fails, HTTPS is fine.
+#[test]
+fn a_policy_of_half_a_minute_is_kept_alive_under_failing_dns() {
+    let scene = Scene::new();
+    scene.dns("a1").https("enforce", 30).ask();
+    scene.dns("servfail");
+    for _ in 0..60 {
+        scene.bodies.lock().unwrap().clear();
+        scene.https("enforce", 30);
+        assert_eq!(scene.after(5).ask().mode_str(), "enforce");
+    }
+}

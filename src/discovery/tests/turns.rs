@@ -328,3 +328,109 @@ fn a_claim_counts_for_a_minute_and_not_under_another_clock() {
         assert_eq!(scene.after(1).ask().mode_str(), "enforce");
     }
 }
+
+struct Waiting<'a> {
+    scene: &'a Scene,
+    get: Duration,
+}
+
+impl Network for Waiting<'_> {
+    fn txt(&self, _: &str, _: Deadline) -> dns::Answer<Vec<u8>> {
+        dns::Answer::Found { records: vec![b"v=STSv1; id=a1".to_vec()], ttl: 60 }
+    }
+    fn policy_body(&self, _: &PolicyDomain, _: Deadline) -> Result<Vec<u8>, FetchError> {
+        self.scene.calls.lock().unwrap().push("get");
+        std::thread::sleep(self.get);
+        Ok(b"version: STSv1\nmode: enforce\nmx: mx.example.test\nmax_age: 604800\n".to_vec())
+    }
+}
+
+/// How many requests 32 askers make whose first one dies.
+fn requests_of_a_crowd() -> usize {
+    let scene = Scene::new();
+    let turn = scene.cache.queue(&example()).unwrap();
+    assert_eq!(turn.take(), Whose::Mine);
+    std::thread::scope(|scope| {
+        for _ in 0..32 {
+            scope.spawn(|| {
+                let network = Waiting { scene: &scene, get: Duration::from_millis(1500) };
+                let discovery = Discovery { network: &network, ..scene.discovery() };
+                let answer = discovery.discover(&example(), Effort::Usual, Deadline::after(Duration::from_secs(45)));
+                assert_eq!(answer.mode_str(), "enforce");
+            });
+        }
+        std::thread::sleep(Duration::from_millis(400));
+        drop(turn);
+    });
+    scene.calls().matches("get").count()
+}
+
+#[test]
+fn a_crowd_whose_first_asker_dies_makes_hardly_more_requests() {
+    let gets = requests_of_a_crowd();
+    assert!(gets <= 2, "{gets} requests");
+}
+
+/// A crowd behind one whose fault is its own (too little time): how many then?
+#[test]
+fn a_crowd_whose_first_asker_has_little_time_makes_hardly_more_requests() {
+    struct Hasty<'a>(&'a Scene);
+    impl Network for Hasty<'_> {
+        fn txt(&self, _: &str, _: Deadline) -> dns::Answer<Vec<u8>> {
+            dns::Answer::Found { records: vec![b"v=STSv1; id=a1".to_vec()], ttl: 60 }
+        }
+        fn policy_body(&self, _: &PolicyDomain, deadline: Deadline) -> Result<Vec<u8>, FetchError> {
+            self.0.calls.lock().unwrap().push("get");
+            let left = deadline.remaining();
+            let need = Duration::from_millis(1500);
+            std::thread::sleep(need.min(left));
+            if left < need {
+                return Err(FetchError { reason: Reason::PolicyHostTimedOut, text: "late".to_owned() });
+            }
+            Ok(b"version: STSv1\nmode: enforce\nmx: mx.example.test\nmax_age: 604800\n".to_vec())
+        }
+    }
+    let scene = Scene::new();
+    std::thread::scope(|scope| {
+        for n in 0..33 {
+            let scene = &scene;
+            scope.spawn(move || {
+                std::thread::sleep(Duration::from_millis(if n == 0 { 0 } else { 200 }));
+                let network = Hasty(scene);
+                let discovery = Discovery { network: &network, ..scene.discovery() };
+                let time = if n == 0 { Duration::from_millis(700) } else { Duration::from_secs(45) };
+                discovery.discover(&example(), Effort::Usual, Deadline::after(time));
+            });
+        }
+    });
+    let gets = scene.calls().matches("get").count();
+    assert!(gets <= 3, "{gets} requests");
+}
+
+/// The cache can be read, and then not any more (memory_entries = 0, or the row was dropped from memory).
+#[test]
+fn what_cannot_be_read_any_more_is_still_known() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("cache.db");
+    let settings = Settings { cache: path.clone(), memory_entries: 0, ..Settings::default() };
+    struct Breaking<'a>(&'a Scene, std::path::PathBuf, Mutex<u32>);
+    impl Clock for Breaking<'_> {
+        fn now(&self) -> UnixTime {
+            let mut count = self.2.lock().unwrap();
+            *count += 1;
+            if *count == 3 {
+                // Between our look and our turn (local::decide, begin, take_turn).
+                std::fs::remove_file(&self.1).unwrap();
+                std::fs::create_dir(&self.1).unwrap();
+            }
+            self.0.now()
+        }
+    }
+    let scene = Scene { cache: Cache::new(&settings), ..Scene::new() };
+    scene.dns("a1").https("enforce", 80_000).ask();
+    scene.dns("servfail").after(70);
+    let clock = Breaking(&scene, path, Mutex::new(0));
+    let discovery = Discovery { clock: &clock, ..scene.discovery() };
+    let answer = discovery.discover(&example(), Effort::Usual, Deadline::after(Duration::from_secs(5)));
+    assert_eq!(answer.mode_str(), "enforce", "{answer:?} {:?}", scene.lines.lock().unwrap());
+}

@@ -17,7 +17,7 @@ impl Visit<'_> {
     pub(super) fn take_turn(&mut self) -> Result<Option<Turn>, Answer> {
         let turn = self.discovery.cache.queue(self.domain);
         let mut whose = turn.as_ref().map_or(Whose::Stuck, Turn::take);
-        if whose == Whose::Others && self.effort != Effort::Refresh {
+        if matches!(whose, Whose::Others(_)) && self.effort != Effort::Refresh {
             if let Some(kept) = &self.kept {
                 return Err(self.keep(kept, Reason::BeingChecked, "another asker looks for a newer one"));
             }
@@ -28,14 +28,16 @@ impl Visit<'_> {
         let before = self.known.take();
         let now = self.discovery.clock.now();
         let known = self.discovery.cache.read_afresh(self.domain, now, self.deadline, self.discovery.log);
-        self.judge(now, known);
+        // What cannot be read any more is still known.
+        self.judge(now, known.unwrap_or_else(|| before.clone()));
         if let Some(answer) = self.remembered() {
             return Err(answer);
         }
-        if self.has_waited && self.kept.is_none() {
-            // Who comes next shall not wait for this one as well, if waiting brings nothing.
-            drop(turn);
-            return self.shared(before.as_ref()).map_or(Ok(None), Err);
+        if self.has_waited
+            && self.kept.is_none()
+            && let Some(answer) = self.shared(before.as_ref())
+        {
+            return Err(answer);
         }
         if whose == Whose::Stuck {
             self.claim();
@@ -56,19 +58,26 @@ impl Visit<'_> {
         }
     }
 
-    /// Waits for the turn while enough time is left to do what the asker before has not done.
+    /// Waits for the turn while enough time is left to do what the askers before have not done. If the second of them has
+    /// left nothing to share either, nobody waits for a third.
     fn wait_for(&self, turn: &Turn) -> Whose {
+        const MOST_ASKERS: u32 = 2;
         let reserve = self.discovery.fair_time.min(self.deadline.remaining().mul_f32(0.5));
         let (mut pause, longest) = LOOKS;
+        let (mut askers, mut last_age) = (1_u32, Duration::ZERO);
         loop {
             let left = self.deadline.remaining().saturating_sub(reserve);
             if left.is_zero() {
-                return Whose::Others;
+                return Whose::Others(last_age);
             }
             std::thread::sleep(pause.min(left));
-            match turn.take() {
-                Whose::Others => pause = pause.saturating_mul(2).min(longest),
-                whose => return whose,
+            pause = pause.saturating_mul(2).min(longest);
+            let whose = turn.take();
+            let Whose::Others(age) = whose else { return whose };
+            askers = askers.saturating_add(u32::from(age < last_age));
+            last_age = age;
+            if askers > MOST_ASKERS {
+                return whose;
             }
         }
     }
