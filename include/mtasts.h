@@ -418,9 +418,9 @@ int mtasts_context_new(const char *config_path,
                        struct mtasts_context **context);
 
 /**
- * Frees a context and closes what it holds. Policies and decisions made with it stay valid.
+ * Frees a context and closes what it holds. Policies and decisions made with it stay valid, and log nothing any more.
  *
- * context: a context that no thread uses any more, or NULL. Any thread; may wait for milliseconds.
+ * context: a context that no thread uses any more, also not by deciding with one of its policies, or NULL. Any thread; may wait for milliseconds.
  */
 void mtasts_context_free(struct mtasts_context *context);
 
@@ -679,11 +679,10 @@ int mtasts_policy_allows_mx(const struct mtasts_policy *policy,
 void mtasts_policy_free(struct mtasts_policy *policy);
 
 /**
- * Decides about one MX host before a connection is made (RFC 8461 sections 4 and 5, RFC 7672 section 2.2). Pure.
+ * Decides about one MX host before a connection is made (RFC 8461 sections 4 and 5, RFC 7672 section 2.2). No I/O.
  *
  * Where the configuration says observe, an enforced policy is decided as one in testing: what would have been refused
- * is MTASTS_ACTION_DELIVER_REPORT with a result type other than 0, now or after mtasts_decision_tls, and is for the
- * caller to log. (mtasts_query_for logs that a policy lists none of the hosts.)
+ * has a result type other than 0, now or after mtasts_decision_tls, and is logged by the context's log function.
  *
  * policy: not NULL.
  * mx_host: the name from the MX record, not the target of a CNAME; without an MX record the domain itself.

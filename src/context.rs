@@ -5,6 +5,7 @@
 
 use crate::cache::Cache;
 use crate::config::{ConfigError, Overrides, Settings};
+use crate::decision::Decision;
 use crate::discovery::{Answer, Discovery, Effort, Network, Source, Story, due_before};
 use crate::dns;
 use crate::https::{self, FetchError};
@@ -19,7 +20,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 pub use crate::sys::log::Level;
@@ -37,7 +38,7 @@ pub type LogFunction = Box<dyn Fn(Level, &str) + Send + Sync>;
 /// One configured instance.
 pub struct Context {
     parts: Published<Parts>,
-    logger: Logger,
+    logger: Arc<Logger>,
     clock: Box<dyn Clock>,
 }
 
@@ -69,7 +70,7 @@ impl Context {
         fork::watch();
         let cache = Arc::new(Cache::new(&settings));
         let trust = Arc::new(Trust::new(settings.ca_file.clone()));
-        Self { parts: Published::new(Parts { settings, cache, trust }), logger: Logger::new(), clock }
+        Self { parts: Published::new(Parts { settings, cache, trust }), logger: Arc::new(Logger::new()), clock }
     }
 
     /// The settings in force.
@@ -160,7 +161,7 @@ impl Context {
         let deadline = Deadline::after(time);
         let fair_time = FAIR_TIME.min(parts.settings.deadline.min(time).mul_f32(0.5));
         let now = self.clock.now();
-        let due = parts.cache.due(now, due_before(now), deadline, &self.logger)?;
+        let due = parts.cache.due(now, due_before(now), deadline, &*self.logger)?;
         let most = if max_domains == 0 { usize::MAX } else { max_domains };
         let mut refreshed = Refreshed::default();
         for domain in due.iter().take(most) {
@@ -187,6 +188,11 @@ impl Context {
     /// Closes what is open; the next question opens it again.
     pub fn close(&self) {
         self.parts.get().cache.close();
+    }
+
+    /// The way to this context's log for what outlives it.
+    pub(crate) fn log_while_it_lives(&self) -> LogWhileItLives {
+        LogWhileItLives(Arc::downgrade(&self.logger))
     }
 
     /// Logs one line.
@@ -221,7 +227,7 @@ impl Context {
             cache: &parts.cache,
             network,
             clock: &*self.clock,
-            log: &self.logger,
+            log: &*self.logger,
             overrides: &parts.settings.domains,
             on_dns_error: parts.settings.on_dns_error,
             refreshes: parts.settings.refresh,
@@ -261,6 +267,24 @@ impl Network for Internet<'_> {
         let without_roots = |text| FetchError { reason: Reason::NoTrustedRoots, text };
         let tls = self.trust.client_config().map_err(without_roots)?;
         https::fetch(self.settings, &tls, domain, deadline)
+    }
+}
+
+/// The log of a context, silent once that is gone.
+#[derive(Clone)]
+pub(crate) struct LogWhileItLives(Weak<Logger>);
+
+impl LogWhileItLives {
+    /// The log of no context.
+    pub(crate) fn of_nobody() -> Self {
+        Self(Weak::new())
+    }
+
+    /// Logs what a decision would have refused, were its policy not merely observed.
+    pub(crate) fn would_be_refusal(&self, decision: &Decision) {
+        if let (Some(text), Some(logger)) = (decision.observed_refusal(), self.0.upgrade()) {
+            logger.line(Level::Warning, &format!("would be refused, but is only observed: {text}"));
+        }
     }
 }
 

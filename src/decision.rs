@@ -128,6 +128,8 @@ pub struct Decision {
     shown: String,
     /// Whether a TLS failure is reported rather than acted upon.
     is_testing: bool,
+    /// Whether the policy is enforced, and the administrator wants it to be observed only.
+    is_observed: bool,
 }
 
 impl Decision {
@@ -187,7 +189,13 @@ impl Decision {
         // RFC 8461 section 6: where mail goes to an unlisted host all the same, that is a failure to report.
         let is_unlisted = mode != Mode::None && !is_listed && reason.result_type() == ResultType::None;
         let result_type = if is_unlisted { Reason::MxNotListed.result_type() } else { reason.result_type() };
-        Self { action, reason, text, sni: host, result_type, shown, is_testing }
+        Self { action, reason, text, sni: host, result_type, shown, is_testing, is_observed: answer.is_observed }
+    }
+
+    /// Why the host would have been refused, were the policy not merely observed.
+    pub fn observed_refusal(&self) -> Option<&str> {
+        let lets_go = !matches!(self.action, Action::SkipHost | Action::Defer);
+        (self.is_observed && lets_go && self.result_type != ResultType::None).then_some(&self.text)
     }
 
     /// The decision after STARTTLS and the handshake.

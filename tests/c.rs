@@ -216,6 +216,11 @@ fn a_pass_fetches_what_is_due_the_least_recently_fetched_first() {
 }
 
 #[test]
+fn each_refusal_that_is_only_observed_is_logged_while_the_context_lives() {
+    Host::new().passes(&[], REFRESH, "what-is-only-observed-is-logged", &[]);
+}
+
+#[test]
 fn exceptions_pinned_policies_and_observe_act_on_later_calls() {
     Host::new().passes(&[], REFRESH, "single-domains-have-their-own-rules", &[]);
 }
@@ -377,6 +382,7 @@ fn valgrind_finds_no_fault_and_no_leak() {
         (&with_tls[..], LIFE, "a-log-function-may-ask-again"),
         (&with_tls[..], LIFE, "a-setting-acts-on-later-calls"),
         (&with_tls[..], REFRESH, "single-domains-have-their-own-rules"),
+        (&with_tls[..], REFRESH, "what-is-only-observed-is-logged"),
     ] {
         Host::new().passes(valgrind, source, situation, &[]);
     }

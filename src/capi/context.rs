@@ -51,9 +51,9 @@ pub unsafe extern "C" fn mtasts_context_new(config_path: *const c_char, context:
     })
 }
 
-/// Frees a context and closes what it holds. Policies and decisions made with it stay valid.
+/// Frees a context and closes what it holds. Policies and decisions made with it stay valid, and log nothing any more.
 ///
-/// context: a context that no thread uses any more, or NULL. Any thread; may wait for milliseconds.
+/// context: a context that no thread uses any more, also not by deciding with one of its policies, or NULL. Any thread; may wait for milliseconds.
 ///
 /// # Safety
 /// The pointer must be as described.
@@ -174,7 +174,7 @@ pub unsafe extern "C" fn mtasts_query(
         let context = &object(context.cast_const(), "context")?.context;
         let domain = bytes(domain, "domain")?;
         let answer = context.query(domain, effort(flags)?, timeout(timeout_ms)?);
-        *policy = mtasts_policy::boxed(answer, context.settings().dane_wins, context.trust());
+        *policy = mtasts_policy::of(context, answer);
         Ok(MTASTS_OK)
     })
 }
@@ -211,7 +211,7 @@ pub unsafe extern "C" fn mtasts_query_for(
         let hosts: Result<Vec<&[u8]>, Failure> =
             slice(mx_hosts, count, "mx_hosts")?.iter().map(|host| bytes(*host, "mx_hosts[i]")).collect();
         let answer = context.query_for(domain, &hosts?, effort(flags)?, timeout(timeout_ms)?);
-        *policy = mtasts_policy::boxed(answer, context.settings().dane_wins, context.trust());
+        *policy = mtasts_policy::of(context, answer);
         Ok(MTASTS_OK)
     })
 }

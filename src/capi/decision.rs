@@ -3,6 +3,7 @@
 use super::guard::{bytes, guarded, object, out, pure, slice};
 use super::policy::mtasts_policy;
 use super::status::{Failure, MTASTS_INVALID_ARGUMENT, MTASTS_NOT_VERIFIED, MTASTS_NULL_ARGUMENT, MTASTS_OK, c_text};
+use crate::context::LogWhileItLives;
 use crate::decision::{Dane, Decision, TlsState};
 use crate::reason::ResultType;
 use crate::sys::thread::CallGuard;
@@ -17,15 +18,18 @@ use std::sync::Arc;
 pub struct mtasts_decision {
     decision: Decision,
     trust: Arc<Trust>,
+    log: LogWhileItLives,
     reason_text: CString,
     sni: Option<CString>,
     enhanced_status: CString,
 }
 
 impl mtasts_decision {
-    fn boxed(decision: Decision, trust: &Arc<Trust>) -> *mut Self {
+    fn boxed(decision: Decision, trust: &Arc<Trust>, log: &LogWhileItLives) -> *mut Self {
+        log.would_be_refusal(&decision);
         Box::into_raw(Box::new(Self {
             trust: Arc::clone(trust),
+            log: log.clone(),
             reason_text: c_text(&decision.text),
             sni: decision.sni.as_ref().map(|host| c_text(host.as_str())),
             enhanced_status: c_text(decision.enhanced_status()),
@@ -41,11 +45,10 @@ fn get<T: Copy>(decision: *const mtasts_decision, if_null: T, getter: impl FnOnc
     })
 }
 
-/// Decides about one MX host before a connection is made (RFC 8461 sections 4 and 5, RFC 7672 section 2.2). Pure.
+/// Decides about one MX host before a connection is made (RFC 8461 sections 4 and 5, RFC 7672 section 2.2). No I/O.
 ///
 /// Where the configuration says `observe`, an enforced policy is decided as one in testing: what would have been refused
-/// is MTASTS_ACTION_DELIVER_REPORT with a result type other than 0, now or after `mtasts_decision_tls`, and is for the
-/// caller to log. (`mtasts_query_for` logs that a policy lists none of the hosts.)
+/// has a result type other than 0, now or after `mtasts_decision_tls`, and is logged by the context's log function.
 ///
 /// policy: not NULL.
 /// mx_host: the name from the MX record, not the target of a CNAME; without an MX record the domain itself.
@@ -72,7 +75,7 @@ pub unsafe extern "C" fn mtasts_policy_decide(
         let mx_host = bytes(mx_host, "mx_host")?;
         let dane = Dane::from_code(dane).ok_or_else(|| unknown("dane", dane, "one of MTASTS_DANE_*"))?;
         let decided = Decision::of(&policy.answer, mx_host, dane, policy.dane_wins);
-        *decision = mtasts_decision::boxed(decided, &policy.trust);
+        *decision = mtasts_decision::boxed(decided, &policy.trust, &policy.log);
         Ok(MTASTS_OK)
     })
 }
@@ -104,7 +107,7 @@ pub unsafe extern "C" fn mtasts_decision_tls(
         let before = object(before, "before")?;
         let state =
             TlsState::from_code(tls_state).ok_or_else(|| unknown("tls_state", tls_state, "one of MTASTS_TLS_*"))?;
-        *after = mtasts_decision::boxed(before.decision.after_tls(state), &before.trust);
+        *after = mtasts_decision::boxed(before.decision.after_tls(state), &before.trust, &before.log);
         Ok(MTASTS_OK)
     })
 }

@@ -3,6 +3,7 @@
 use super::guard::{bytes, guarded, guarded_value, object, out, pure, slice};
 use super::lookup::mode_code;
 use super::status::{Failure, MTASTS_INVALID_POLICY, MTASTS_NULL_ARGUMENT, MTASTS_OK, c_text};
+use crate::context::{Context, LogWhileItLives};
 use crate::discovery::Answer;
 use crate::syntax::{MxHost, any_match};
 use crate::sys::thread::CallGuard;
@@ -18,6 +19,7 @@ pub struct mtasts_policy {
     pub(super) answer: Answer,
     pub(super) dane_wins: bool,
     pub(super) trust: Arc<Trust>,
+    pub(super) log: LogWhileItLives,
     domain: CString,
     id: CString,
     source: CString,
@@ -27,7 +29,12 @@ pub struct mtasts_policy {
 }
 
 impl mtasts_policy {
-    pub(super) fn boxed(answer: Answer, dane_wins: bool, trust: Arc<Trust>) -> *mut Self {
+    /// The answer of a context.
+    pub(super) fn of(context: &Context, answer: Answer) -> *mut Self {
+        Self::boxed(answer, context.settings().dane_wins, context.trust(), context.log_while_it_lives())
+    }
+
+    fn boxed(answer: Answer, dane_wins: bool, trust: Arc<Trust>, log: LogWhileItLives) -> *mut Self {
         let stored = answer.policy.as_deref();
         let (mx, lints) = stored.map_or_else(Default::default, |stored| {
             let mx = stored.policy.mx().iter().map(|pattern| c_text(pattern.as_str())).collect();
@@ -43,6 +50,7 @@ impl mtasts_policy {
             lints,
             dane_wins,
             trust,
+            log,
             answer,
         }))
     }
@@ -81,7 +89,7 @@ pub unsafe extern "C" fn mtasts_policy_parse(body: *const u8, len: usize, policy
         let body = slice(body, len, "body")?;
         let answer = Answer::parsed(body, SystemClock.now())
             .map_err(|error| Failure::new(MTASTS_INVALID_POLICY, error.to_string()))?;
-        *policy = mtasts_policy::boxed(answer, false, Trust::of_system());
+        *policy = mtasts_policy::boxed(answer, false, Trust::of_system(), LogWhileItLives::of_nobody());
         Ok(MTASTS_OK)
     })
 }

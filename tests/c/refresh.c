@@ -129,6 +129,50 @@ static void exim_only_observes(void)
     CHECK_TEXT(told, "");
 }
 
+static char logged[2000];
+
+static void keep_line(void *user, int level, const char *line)
+{
+    (void)user;
+    CHECK_NUMBER(level, 4);
+    snprintf(logged, sizeof logged, "%s", line);
+}
+
+/* Decides about a host and, if tls is not 0, again after its handshake; returns whether that was logged as a refusal. */
+static int is_told(const mtasts_policy *policy, const char *host, int dane, int tls)
+{
+    mtasts_decision *decision = NULL, *after = NULL;
+    logged[0] = '\0';
+    CHECK_NUMBER(mtasts_policy_decide(policy, host, dane, &decision), MTASTS_OK);
+    if (tls != 0) {
+        CHECK_NUMBER(mtasts_decision_tls(decision, tls, &after), MTASTS_OK);
+    }
+    mtasts_decision_free(decision);
+    mtasts_decision_free(after);
+    return strstr(logged, "would be refused, but is only observed: ") != NULL && strstr(logged, host) != NULL;
+}
+
+static void what_is_only_observed_is_logged(void)
+{
+    mtasts_context *context = new_context();
+    CHECK_NUMBER(mtasts_context_set(context, "observe", "true"), MTASTS_OK);
+    CHECK_NUMBER(mtasts_context_set_log(context, keep_line, NULL), MTASTS_OK);
+    mtasts_policy *policy = ask(context, "good.test"), *testing = ask(context, "testing.test");
+    CHECK_NUMBER(is_told(policy, "mx.good.test", MTASTS_DANE_ABSENT, 0), 0);
+    CHECK_NUMBER(is_told(policy, "mx.good.test", MTASTS_DANE_ABSENT, MTASTS_TLS_OK), 0);
+    CHECK_NUMBER(is_told(policy, "mx.evil.test", MTASTS_DANE_ABSENT, 0), 1);
+    CHECK_NUMBER(is_told(policy, "dane.evil.test", MTASTS_DANE_USABLE, 0), 1);
+    CHECK_NUMBER(is_told(policy, "mx.good.test", MTASTS_DANE_ABSENT, MTASTS_TLS_NO_STARTTLS), 1);
+    CHECK_NUMBER(is_told(policy, "mx.good.test", MTASTS_DANE_ABSENT, MTASTS_TLS_HOST_MISMATCH), 1);
+    /* A failure of DANE is refused, and a policy in testing refuses nobody. */
+    CHECK_NUMBER(is_told(policy, "a.backup.test", MTASTS_DANE_FAILED, 0), 0);
+    CHECK_NUMBER(is_told(testing, "mx.evil.test", MTASTS_DANE_ABSENT, 0), 0);
+    mtasts_context_free(context);
+    CHECK_NUMBER(is_told(policy, "b.evil.test", MTASTS_DANE_ABSENT, 0), 0);
+    mtasts_policy_free(policy);
+    mtasts_policy_free(testing);
+}
+
 static void single_domains_have_their_own_rules(void)
 {
     mtasts_context *context = new_context();
@@ -173,5 +217,6 @@ MAIN(
     {"exim-gets-a-healed-policy", exim_gets_a_healed_policy},
     {"exim-follows-the-configuration", exim_follows_the_configuration},
     {"exim-only-observes", exim_only_observes},
+    {"what-is-only-observed-is-logged", what_is_only_observed_is_logged},
     {"single-domains-have-their-own-rules", single_domains_have_their_own_rules},
 )
