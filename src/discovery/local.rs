@@ -62,7 +62,7 @@ impl Origin<'_> {
             Rule::Exempt => "exception",
             Rule::Pinned { .. } => "pinned policy",
         };
-        let line = self.decision.line.map_or_else(String::new, |line| format!(", line {line}"));
+        let line = self.decision.line.map_or_else(String::new, |line| format!(" (line {line})"));
         let until = self.decision.until.map_or_else(String::new, |time| format!(" {until} {}", time.to_utc_string()));
         let why = if self.decision.why.is_empty() { String::new() } else { format!(" ({})", self.decision.why) };
         format!("the {kind} for {} in the configuration{line}{until}{why}", self.domain)
