@@ -25,7 +25,7 @@ if [ "${1-}" = --inside ]; then
     shift
     . "$here/setup.sh"
     . "$here/situation.sh"
-    . "$here/cases.sh"
+    for file in "$here"/cases/*.sh; do . "$file"; done
     run_cases
     last_word
     exit

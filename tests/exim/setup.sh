@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # some variables are run.sh's, some for situation.sh
 # Read by run.sh inside the namespaces: builds the private machine and starts the
-# world. Leaves behind what situation.sh and cases.sh use: $library and the other
+# world. Leaves behind what situation.sh and the cases use: $library and the other
 # paths, configure_exim, configure_mtasts and tell_world.
 
 set -e
@@ -115,7 +115,7 @@ start_world() {
     cp "$world_dir/ca.pem" /etc/ssl/certs/ca-certificates.crt
 }
 
-# shellcheck disable=SC2120 # situation.sh and cases.sh pass some
+# shellcheck disable=SC2120 # situation.sh and the cases pass some
 tell_world() { # a command, or nothing to await the first answer
     [ $# = 0 ] || echo "$*" >&8
     world_answers=$((world_answers + 1))

@@ -1,6 +1,8 @@
-# shellcheck shell=bash disable=SC2119,SC2120,SC2154 # cases.sh passes what is missing here
-# Read by run.sh inside the namespaces: the words that cases.sh is written in.
-# Every case has a domain of its own, $d, and starts with an empty scene.
+# shellcheck shell=bash disable=SC2119,SC2120,SC2154 # the cases pass what is missing here
+# Read by run.sh inside the namespaces: the words that the cases are written in.
+# A case is a function in cases/*.sh whose name says the situation and its outcome.
+# Each has a domain and receivers of its own, $d, so that no retry hint reaches the
+# next one, and starts with an empty scene. They run in the order of their files.
 #
 #   policy MODE MX[,MX] [...]   what $d publishes; further words go to the world as they are
 #   mx PREFERENCE LABEL [...]   an MX record for LABEL.$d and a receiver there, at ${at[LABEL]}:25
@@ -43,10 +45,10 @@ last_word() {
     echo "$passed $failed" >&9
 }
 
-# Every function of cases.sh is a case, unless the command line names some.
+# Every function of cases/*.sh is a case, unless the command line names some.
 run_cases() {
     local cases pattern wanted
-    cases=$(sed -n 's/^\([a-z0-9_]*\)() {.*/\1/p' "$here/cases.sh")
+    cases=$(sed -ns 's/^\([a-z0-9_]*\)() {.*/\1/p' "$here"/cases/*.sh)
     for name in $cases; do
         wanted=${#only[@]}
         for pattern in ${only[@]+"${only[@]}"}; do

@@ -1,0 +1,112 @@
+# shellcheck shell=bash disable=SC2034,SC2154 # the variables are those of setup.sh and situation.sh
+# Testing, none, absent, no MX: what the stock router decides, and what it must not.
+
+# Conformance: S4.1-5.
+enforce_and_a_null_mx_bounces_without_asking_the_stock_router() {
+    policy enforce "mx.$d"
+    record "$d" MX 0 .
+    receiver_at_domain
+    send
+    bounced
+    logged 'accepts no mail \(null MX\)'
+    not_logged 'R=dnslookup'
+}
+
+enforce_and_mx_records_that_cannot_be_looked_up_defers() {
+    policy enforce "mx.$d"
+    record "$d" SERVFAIL
+    receiver mx
+    send
+    deferred
+    untouched mx
+}
+
+# ---- testing, none, absent: the stock router decides ----
+
+# Conformance: S5-2.
+testing_and_an_mx_without_starttls_delivers() {
+    policy testing "mx.$d"
+    mx 10 mx starttls=absent
+    send
+    delivered_to mx
+    routed_by dnslookup
+    in_clear
+}
+
+testing_and_an_unlisted_mx_delivers() {
+    policy testing "mx.$d"
+    mx 10 other
+    send
+    delivered_to other
+    routed_by dnslookup
+}
+
+testing_and_a_certificate_for_another_name_delivers() {
+    policy testing "mx.$d"
+    mx 10 mx certificate=wrong-name
+    send
+    delivered_to mx
+    routed_by dnslookup
+}
+
+mode_none_delivers_by_the_stock_router() {
+    world policy "$d" none max_age=86400 id=1
+    mx 10 mx starttls=absent
+    send
+    delivered_to mx
+    routed_by dnslookup
+}
+
+no_policy_delivers_by_the_stock_router() {
+    mx 10 mx starttls=absent
+    send
+    delivered_to mx
+    routed_by dnslookup
+    in_clear
+}
+
+no_policy_and_a_null_mx_bounces() {
+    record "$d" MX 0 .
+    send
+    bounced
+    logged 'indicated no SMTP service'
+}
+
+a_malformed_policy_delivers_by_the_stock_router() {
+    policy enforce "mx.$d"
+    world body "$d" '"version: STSv1\r\nmode: enforce\r\nmax_age: 86400\r\n"'
+    mx 10 mx starttls=absent
+    send
+    delivered_to mx
+    routed_by dnslookup
+}
+
+# Conformance: S3.3-11.
+a_policy_host_with_a_wrong_certificate_and_nothing_cached_counts_as_no_policy() {
+    policy enforce "mx.$d" certificate=wrong-name
+    mx 10 mx starttls=absent
+    send
+    delivered_to mx
+    routed_by dnslookup
+}
+
+one_message_to_an_enforced_and_a_free_domain_treats_each_as_it_wants() {
+    policy enforce "mx.$d"
+    mx 10 mx starttls=absent
+    record "free.$d" MX 10 "free.$d"
+    receiver free starttls=absent
+    send "u@$d" "u@free.$d"
+    deferred
+    delivered_to free "free.$d"
+}
+
+# Retry hints: what enforcement refused must not delay others at the same host.
+mail_without_a_policy_is_not_delayed_by_an_enforced_failure_at_the_same_host() {
+    policy enforce "mx.$d"
+    mx 10 mx starttls=absent
+    record "free.$d" MX 10 "mx.$d"
+    send
+    deferred
+    send "u@free.$d"
+    delivered_to mx "free.$d"
+}
