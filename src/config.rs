@@ -41,6 +41,8 @@ pub enum OnTrouble {
 pub struct Settings {
     /// `cache`: the file that remembers policies.
     pub cache: PathBuf,
+    /// `user`: who works in place of root; none for the owner of the cache directory.
+    pub user: Option<String>,
     /// `cache_entries`: rows that the file may hold.
     pub cache_entries: u64,
     /// `memory_entries`: domains that one process remembers in front of the file.
@@ -79,6 +81,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             cache: PathBuf::from("/var/lib/mtasts/cache.db"),
+            user: None,
             cache_entries: 1_000_000,
             memory_entries: 100_000,
             deadline: Duration::from_secs(45),
@@ -192,6 +195,7 @@ impl Settings {
     fn apply(&mut self, key: &str, value: &Value) -> Result<(), String> {
         let outcome = match key {
             "cache" => value.path().map(|path| self.cache = path),
+            "user" => value.user().map(|user| self.user = Some(user)),
             "cache_entries" => value.number(1, 1_000_000_000).map(|rows| self.cache_entries = rows),
             "memory_entries" => value
                 .number(0, 1_000_000_000)
@@ -226,6 +230,7 @@ impl Settings {
 /// Every key with a plain value, in the order of the manual. Beside them there are the tables `domain."NAME"`.
 pub const KEYS: &[&str] = &[
     "cache",
+    "user",
     "cache_entries",
     "memory_entries",
     "deadline_seconds",
@@ -305,6 +310,7 @@ mod tests {
     fn every_key_takes_effect_from_the_file_and_from_text() {
         let text = r#"
             cache = "/x/c.db"
+            user = "mail"
             cache_entries = 7
             memory_entries = 0
             deadline_seconds = 1
@@ -351,6 +357,11 @@ mod tests {
             "cache = \"relative\"",
             "cache = \"/\"",
             "cache_entries = 0",
+            "user = \"root\"",
+            "user = \"\"",
+            "user = \"a:b\"",
+            "user = 0",
+            "user = -1",
             "deadline_seconds = -1",
             "deadline_seconds = 0",
             "deadline_seconds = 1.5",

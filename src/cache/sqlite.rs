@@ -229,11 +229,7 @@ impl Database {
     }
 
     fn say(&self, problem: &str) -> String {
-        if problem.starts_with("cache ") {
-            problem.to_owned()
-        } else {
-            format!("cache {}: {problem}", self.path.display())
-        }
+        if problem.starts_with("cache ") { problem.to_owned() } else { files::describe(&self.path, problem) }
     }
 }
 

@@ -13,6 +13,9 @@ const DNS_PORT: u16 = 53;
 /// A line of text goes into answers, log lines and what Exim tells of a message.
 const MAX_LINE_BYTES: usize = 200;
 
+/// Systems take no longer names of users.
+const MAX_USER_BYTES: usize = 256;
+
 /// A value on its way to its key. A conversion that fails returns what would have been right.
 pub enum Value {
     Text(String),
@@ -51,6 +54,18 @@ impl Value {
         let absolute = self.text().map(Path::new).filter(|path| path.is_absolute() && path.file_name().is_some());
         let has_nul = self.text().is_some_and(|text| text.contains('\0'));
         absolute.filter(|_| !has_nul).map(Path::to_owned).ok_or_else(|| "the absolute path of a file".to_owned())
+    }
+
+    /// The name of a user, or its number.
+    pub fn user(&self) -> Result<String, String> {
+        let wanted = "the name or the number of the user that delivers mail, not root";
+        let user = match self {
+            Self::Integer(Some(number)) => number.to_string(),
+            _ => self.text().unwrap_or_default().to_owned(),
+        };
+        let is_name = user.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':') && !user.starts_with('-');
+        let is_root = user == "root" || user.bytes().all(|byte| byte == b'0');
+        if is_name && !is_root && user.len() <= MAX_USER_BYTES { Ok(user) } else { Err(wanted.to_owned()) }
     }
 
     pub fn number(&self, least: u64, most: u64) -> Result<u64, String> {

@@ -3,9 +3,11 @@
 //! An existing database is looked at by name only: opening and closing it beside SQLite in one process would drop
 //! SQLite's locks (POSIX record locks belong to the process, not to the descriptor).
 
-use crate::sys::privilege;
+use crate::sys::{identity, privilege};
+use std::ffi::{CString, OsStr};
 use std::fs::{self, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,13 +24,23 @@ pub fn prepare(path: &Path) -> Result<(), String> {
         Some(parent) => parent,
         None => return Err(format!("cache {}: not the name of a file", path.display())),
     };
-    let owner = check_directory(directory)?;
-    match fs::symlink_metadata(path) {
+    let owner = check_directory(directory, path)?;
+    let found = fs::symlink_metadata(path);
+    match found {
         Ok(found) => check_file(path, &found, &owner),
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            create(path, &owner).map_err(|error| format!("cache {}: cannot be created: {error}", path.display()))
+            create(path, &owner).map_err(|error| describe(path, &format!("cannot be created: {error}")))
         }
-        Err(error) => Err(format!("cache {}: {error}", path.display())),
+        Err(error) => Err(describe(path, &error.to_string())),
+    }
+}
+
+/// A problem with the file as a sentence, with its cause and its cure if that is the directory.
+pub fn describe(path: &Path, problem: &str) -> String {
+    let cause = path.parent().and_then(|directory| missing_access(directory, path));
+    match cause {
+        Some(cause) => format!("cache {}: {problem}; {cause}", path.display()),
+        None => format!("cache {}: {problem}", path.display()),
     }
 }
 
@@ -69,15 +81,12 @@ pub fn move_aside(path: &Path, damaged: Identity, stamp: i64) -> io::Result<Opti
     Ok(Some(aside))
 }
 
-fn check_directory(directory: &Path) -> Result<Metadata, String> {
+fn check_directory(directory: &Path, path: &Path) -> Result<Metadata, String> {
     let shown = directory.display();
     let found = match fs::metadata(directory) {
         Ok(found) => found,
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            return Err(format!(
-                "cache directory {shown}: does not exist; create it with `install -d -m 0750 -o USER -g GROUP {shown}` \
-                 for the user that delivers mail"
-            ));
+            return Err(format!("cache directory {shown}: does not exist; create it with {}", install(directory)));
         }
         Err(error) => return Err(format!("cache directory {shown}: {error}")),
     };
@@ -85,12 +94,50 @@ fn check_directory(directory: &Path) -> Result<Metadata, String> {
         return Err(format!("cache directory {shown}: is not a directory"));
     }
     if found.mode() & WRITABLE_BY_OTHERS != 0 {
-        return Err(format!(
-            "cache directory {shown}: mode {:04o} lets others write, want 0750; mend it with `chmod 0750 {shown}`",
-            found.mode() & 0o7777
-        ));
+        let mode = found.mode() & 0o7777;
+        let cure = cure(directory, path);
+        return Err(format!("cache directory {shown}: mode {mode:04o} lets others write, want 0750; {cure}"));
     }
     Ok(found)
+}
+
+/// Why this process cannot write to a directory, and what helps; none if it can, or if there is no directory.
+fn missing_access(directory: &Path, path: &Path) -> Option<String> {
+    let owner = fs::metadata(directory).ok()?.uid();
+    let name = CString::new(directory.as_os_str().as_bytes()).ok()?;
+    // SAFETY: a text that lives here, and numbers.
+    if unsafe { libc::faccessat(libc::AT_FDCWD, name.as_ptr(), libc::W_OK | libc::X_OK, libc::AT_EACCESS) } == 0 {
+        return None;
+    }
+    let (shown, user) = (directory.display(), identity::user_name(privilege::user()));
+    if owner == 0 {
+        let cure = cure(directory, path);
+        return Some(format!("its directory {shown} belongs to root and {user} cannot write there; {cure}"));
+    }
+    let owner = identity::user_name(owner);
+    Some(format!("its directory {shown} belongs to {owner} and {user} cannot write there"))
+}
+
+/// The command that makes a directory usable, or other advice where it would take the directory from others.
+fn cure(directory: &Path, path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or_default().as_bytes();
+    let is_ours = |name: &OsStr| name.as_bytes().starts_with(stem);
+    let is_shared =
+        fs::read_dir(directory).is_ok_and(|entries| entries.flatten().any(|entry| !is_ours(&entry.file_name())));
+    if is_shared {
+        return "others have files there too: let `cache` name a file in a directory of its own".to_owned();
+    }
+    format!("mend it with {}", install(directory))
+}
+
+/// The command that creates a directory for the user of this process, or hands it over.
+fn install(directory: &Path) -> String {
+    let shown = directory.display();
+    if privilege::is_root() {
+        return format!("`install -d -m 0750 -o USER -g GROUP {shown}` for the user that delivers mail");
+    }
+    let (user, group) = (identity::user_name(privilege::user()), identity::group_name(privilege::group()));
+    format!("`install -d -m 0750 -o {user} -g {group} {shown}`")
 }
 
 fn check_file(path: &Path, found: &Metadata, directory: &Metadata) -> Result<(), String> {
@@ -171,12 +218,15 @@ mod tests {
         let at = |name: &str| directory.path().join(name);
         fs::create_dir(at("open")).unwrap();
         fs::set_permissions(at("open"), Permissions::from_mode(0o777)).unwrap();
+        fs::create_dir_all(at("shared/by others")).unwrap();
+        fs::set_permissions(at("shared"), Permissions::from_mode(0o1777)).unwrap();
         fs::create_dir(at("sub")).unwrap();
         std::os::unix::fs::symlink(at("target"), at("link")).unwrap();
         fs::write(at("file"), "").unwrap();
         for (path, want) in [
             (at("missing/cache.db"), "install -d -m 0750"),
-            (at("open/cache.db"), "chmod 0750"),
+            (at("open/cache.db"), "mend it with `install -d -m 0750"),
+            (at("shared/cache.db"), "a directory of its own"),
             (at("sub"), "is a directory"),
             (at("link"), "is a symbolic link"),
             (at("file/cache.db"), "not a directory"),

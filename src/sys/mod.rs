@@ -3,8 +3,10 @@
 //! Each file wraps one matter in a safe interface: the host's forks, its privileges and environment, the cache's
 //! files and locks, the system log, values that are read without a lock, and the state of the calling thread.
 
+pub mod child;
 pub mod files;
 pub mod fork;
+pub mod identity;
 pub mod lock;
 pub mod log;
 pub mod panic;

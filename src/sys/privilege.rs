@@ -13,6 +13,12 @@ pub fn user() -> u32 {
     unsafe { libc::geteuid() }
 }
 
+/// The effective group id.
+pub fn group() -> u32 {
+    // SAFETY: as above.
+    unsafe { libc::getegid() }
+}
+
 /// An environment variable, unless the process has gained privileges by being started (setuid, capabilities): then
 /// its environment is another user's word.
 pub fn trusted_env(name: &str) -> Option<OsString> {

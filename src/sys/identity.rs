@@ -1,0 +1,160 @@
+//! Another user, and becoming that user for good.
+//!
+//! Names come from `/etc/passwd` and `/etc/group` alone: the user that delivers mail is a local one, and the name service
+//! of the C library may ask the network, take locks and leave descriptors behind.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// A list of accounts is small; what lies behind so many bytes is not read.
+const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
+/// The number of nobody, and of its group, where the lists have none.
+const NOBODY: u32 = 65_534;
+
+/// A user and a group, neither of them root's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    uid: u32,
+    gid: u32,
+}
+
+impl Identity {
+    /// The user with this name or number. The error says what is wrong with it and what would be right.
+    pub fn of_user(user: &str) -> Result<Self, String> {
+        let passwd = Accounts::read("/etc/passwd");
+        let by_name = passwd.named(user);
+        let by_number = || user.parse().ok().map(|uid| (uid, passwd.group_of(uid).unwrap_or(NOBODY)));
+        match by_name.or_else(by_number) {
+            Some((0, _)) => Err(format!("{user} is root, want the user that delivers mail")),
+            // The system reads this number as "leave it as it is".
+            Some((u32::MAX, _)) => Err(format!("{user} is no user, want the user that delivers mail")),
+            Some((uid, gid)) => Ok(Self::new(uid, gid)),
+            None => Err(format!("{user} is not in /etc/passwd, want a name from there or a number")),
+        }
+    }
+
+    /// The owner of a directory; none where there is no directory, or where it is root's.
+    pub fn of_owner(directory: &Path) -> Option<Self> {
+        let found = fs::metadata(directory).ok().filter(|found| found.is_dir() && found.uid() != 0)?;
+        let of_root = found.gid() == 0;
+        let gid = if of_root { Accounts::read("/etc/passwd").group_of(found.uid()) } else { Some(found.gid()) };
+        Some(Self::new(found.uid(), gid.unwrap_or(NOBODY)))
+    }
+
+    /// The user that owns nothing.
+    pub fn nobody() -> Self {
+        Self::of_user("nobody").unwrap_or(Self { uid: NOBODY, gid: NOBODY })
+    }
+
+    fn new(uid: u32, gid: u32) -> Self {
+        Self { uid, gid: if gid == 0 { NOBODY } else { gid } }
+    }
+
+    /// Makes the whole process this user, in this group and no other, and sees to it that there is no way back.
+    pub fn assume(self) -> io::Result<()> {
+        let Self { uid, gid } = self;
+        // SAFETY: no group is read from the null pointer; the others take numbers.
+        let has_failed = unsafe {
+            libc::setgroups(0, std::ptr::null()) != 0
+                || libc::setresgid(gid, gid, gid) != 0
+                || libc::setresuid(uid, uid, uid) != 0
+        };
+        if has_failed {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: take numbers. Each of them is a way back.
+        let is_root_again =
+            unsafe { libc::setuid(0) == 0 || libc::seteuid(0) == 0 || libc::setgid(0) == 0 || libc::setegid(0) == 0 };
+        if is_root_again || !self.is_complete() {
+            return Err(io::Error::other("the change of user can be taken back"));
+        }
+        Ok(())
+    }
+
+    /// Whether the process is this user by its real, effective and saved ids, and in no further group.
+    fn is_complete(self) -> bool {
+        let (mut users, mut groups) = ([0; 3], [0; 3]);
+        let ([real_user, effective_user, saved_user], [real_group, effective_group, saved_group]) =
+            (&mut users, &mut groups);
+        // SAFETY: each call writes three numbers to places that live here; the last one only counts.
+        let is_known = unsafe {
+            libc::getresuid(real_user, effective_user, saved_user) == 0
+                && libc::getresgid(real_group, effective_group, saved_group) == 0
+                && libc::getgroups(0, std::ptr::null_mut()) == 0
+        };
+        is_known && users == [self.uid; 3] && groups == [self.gid; 3]
+    }
+}
+
+/// A user for people: its name, or its number if it has none.
+pub fn user_name(uid: u32) -> String {
+    Accounts::read("/etc/passwd").name_of(uid).unwrap_or_else(|| uid.to_string())
+}
+
+/// A group for people: its name, or its number if it has none.
+pub fn group_name(gid: u32) -> String {
+    Accounts::read("/etc/group").name_of(gid).unwrap_or_else(|| gid.to_string())
+}
+
+/// The text of `/etc/passwd` or `/etc/group`: `NAME:x:NUMBER:...` in each line, in passwd followed by the group.
+struct Accounts(String);
+
+impl Accounts {
+    fn read(path: &str) -> Self {
+        let mut bytes = Vec::new();
+        // What cannot be read names nobody.
+        let _ = File::open(path).and_then(|file| file.take(MAX_FILE_BYTES).read_to_end(&mut bytes));
+        Self(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Name, number and what stands behind it.
+    fn lines(&self) -> impl Iterator<Item = (&str, u32, &str)> {
+        self.0.lines().filter_map(|line| {
+            let mut fields = line.split(':');
+            let (name, _password) = (fields.next()?, fields.next()?);
+            Some((name, fields.next()?.parse().ok()?, fields.next().unwrap_or_default()))
+        })
+    }
+
+    fn named(&self, wanted: &str) -> Option<(u32, u32)> {
+        let (_, uid, group) = self.lines().find(|(name, ..)| *name == wanted)?;
+        Some((uid, group.parse().unwrap_or(NOBODY)))
+    }
+
+    fn group_of(&self, wanted: u32) -> Option<u32> {
+        self.lines().find(|(_, uid, _)| *uid == wanted).and_then(|(.., group)| group.parse().ok())
+    }
+
+    fn name_of(&self, wanted: u32) -> Option<String> {
+        self.lines().find(|(_, number, _)| *number == wanted).map(|(name, ..)| name.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_found_by_name_and_by_number_and_root_is_none_of_them() {
+        let accounts = Accounts("root:x:0:0::/:\nmail:x:8:12:m:/:\nbroken\nexim:x:101:0:/:\n".to_owned());
+        assert_eq!(accounts.named("mail"), Some((8, 12)));
+        assert_eq!(accounts.named("mai"), None);
+        assert_eq!(accounts.group_of(101), Some(0));
+        assert_eq!(accounts.name_of(8).as_deref(), Some("mail"));
+        assert_eq!(Identity::new(101, 0), Identity { uid: 101, gid: NOBODY }, "never the group of root");
+        for user in ["root", "0", "00"] {
+            assert!(Identity::of_user(user).unwrap_err().contains("is root"), "{user}");
+        }
+        for user in ["no-such-user", "", "-1", "4294967296"] {
+            assert!(Identity::of_user(user).unwrap_err().contains("/etc/passwd"), "{user}");
+        }
+        assert!(Identity::of_user("4294967295").unwrap_err().contains("is no user"));
+        assert_eq!(Identity::of_user("54321").unwrap(), Identity { uid: 54_321, gid: NOBODY });
+        assert_eq!(Identity::of_owner(Path::new("/")), None, "root's");
+        assert_eq!(Identity::of_owner(Path::new("/nonexistent")), None);
+        assert_eq!(user_name(4_000_000_000), "4000000000");
+        assert_eq!(group_name(0), "root");
+    }
+}
