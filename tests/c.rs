@@ -3,6 +3,8 @@
 //! Most rules are checked in `tests/c/*.c`, whose programs are silent when all is well. Here stands which situation is
 //! set up for them, and what can only be seen from outside.
 
+#[path = "c/as_root.rs"]
+mod as_root;
 #[path = "c/chains.rs"]
 mod chains;
 #[path = "c/harness.rs"]
@@ -187,6 +189,7 @@ fn exim_too_gets_a_policy_that_is_fetched_anew_before_it_refuses() {
     host.passes(&[], REFRESH, "the-cache-is-filled", &["good.test"]);
     host.world.publish("good.test", "20260101", policy_body("enforce", &["mx.new.test"], 86_400));
     age(&host, 300);
+    host.gives_the_cache_away();
     host.passes(&[], REFRESH, "exim-gets-a-healed-policy", &[]);
 }
 

@@ -246,4 +246,22 @@ mod tests {
         assert_ne!(asked(b"x.test", b"10 a,20 b"), asked(b"x.test", b"10 a"));
         assert_ne!(asked(b"x.test", b""), asked(b"", b"x.test"));
     }
+
+    #[test]
+    fn an_answer_is_remembered_for_five_seconds_and_memory_has_an_end() {
+        let servant = Servant::new();
+        let asked = |name: &str| (Question::Route, vec![name.as_bytes().to_vec()]);
+        let verdict = Verdict::Text("a.x.test".to_owned());
+        servant.remember(asked("x.test"), &verdict);
+        assert_eq!(servant.recall(&asked("x.test")), Some(verdict.clone()));
+        assert_eq!(servant.recall(&(Question::Mode, asked("x.test").1)), None);
+        let long_ago = Instant::now().checked_sub(MEMORY_TIME).unwrap();
+        servant.answers.with(|answers| answers.get_mut(&asked("x.test")).unwrap().0 = long_ago);
+        assert_eq!(servant.recall(&asked("x.test")), None);
+        for number in 0..=MEMORY_ENTRIES {
+            servant.remember(asked(&number.to_string()), &verdict);
+        }
+        assert_eq!(servant.answers.with(|answers| answers.len()), Some(MEMORY_ENTRIES));
+        assert_eq!(servant.recall(&asked("0")), Some(verdict), "what is remembered stays");
+    }
 }

@@ -2,7 +2,7 @@
 
 use mtasts_world::{Answer, Certificate, Response, Site, World, policy_body};
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -10,6 +10,9 @@ use tempfile::TempDir;
 
 /// A program that runs longer than this hangs.
 const LONGEST_RUN_SECONDS: &str = "120";
+
+/// A user that the machine does not know, and its group.
+pub const MAIL: u32 = 54_321;
 
 /// A world, a directory for a configuration, a cache and programs.
 pub struct Host {
@@ -54,6 +57,15 @@ impl Host {
     /// The configuration that fits the world.
     pub fn configuration(&self) -> PathBuf {
         self.path("mtasts.toml")
+    }
+
+    /// Gives the cache to a user who is not root: where Exim runs as root, its questions are answered by that user.
+    pub fn gives_the_cache_away(&self) {
+        let directory = self.path("cache");
+        if fs::metadata(&directory).unwrap().uid() == 0 {
+            let files = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path());
+            files.chain([directory]).for_each(|path| chown(path, Some(MAIL), Some(MAIL)).unwrap());
+        }
     }
 
     /// Compiles one of the repository's C files and links it with the shared library.
