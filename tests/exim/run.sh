@@ -37,7 +37,7 @@ for file in "$1" "$2"; do
 done
 [ "$(id -u)" = 0 ] || cannot_run "not root"
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-for program in exim4 update-exim4.conf unshare ip mount timeout; do
+for program in exim4 update-exim4.conf unshare ip mount timeout strace; do
     command -v "$program" >/dev/null || cannot_run "$program is not installed"
 done
 exim4 -bV 2>/dev/null | grep -q Expand_dlfunc || cannot_run "this exim4 has no dlfunc (exim4-daemon-heavy has)"
