@@ -5,10 +5,12 @@ use crate::context::Context;
 use crate::discovery::{Answer, Effort};
 use crate::dns;
 use crate::syntax::{Mode, MxHost, any_match};
+use crate::sys::interfaces;
 use crate::time::{Clock, Deadline, SystemClock};
+use std::net::IpAddr;
 use std::time::Duration;
 
-/// All that is spent on finding out which listed hosts have no address.
+/// All that is spent on finding out which hosts have no address, and all on finding out which are this machine.
 const PROBE_TIME: Duration = Duration::from_secs(5);
 
 /// The hosts that may have the mail for a domain with these MX records, as Exim's manualroute reads them.
@@ -35,7 +37,13 @@ pub fn route(context: &Context, domain: &[u8], mx_list: &[u8], deadline: Deadlin
     if listed.is_empty() {
         return Verdict::Hold(answer.describe_refusal(&names, SystemClock.now()));
     }
-    Verdict::Text(join(&without_dead(context, listed, deadline)))
+    match before_this_machine(context, &records, listed, deadline) {
+        Ok(listed) => Verdict::Text(join(&without_dead(context, listed, deadline))),
+        Err(own) => Verdict::Hold(format!(
+            "{own}, an MX of {}, is this machine, and no host before it is listed in the enforced policy",
+            answer.domain
+        )),
+    }
 }
 
 /// The names of the MX hosts. Without an MX record the domain is its own MX host (RFC 5321 section 5.1).
@@ -85,18 +93,18 @@ impl<'a> MxRecord<'a> {
     }
 }
 
-/// A host that Exim may contact.
-struct Listed {
+/// A host and its preference.
+struct Candidate {
     preference: u32,
     host: MxHost,
 }
 
 /// The listed hosts in order of preference, each once.
-fn listed_hosts(answer: &Answer, records: &[MxRecord<'_>]) -> Vec<Listed> {
+fn listed_hosts(answer: &Answer, records: &[MxRecord<'_>]) -> Vec<Candidate> {
     let patterns = answer.policy.as_ref().map_or(&[][..], |stored| stored.policy.mx());
-    let mut listed: Vec<Listed> = records
+    let mut listed: Vec<Candidate> = records
         .iter()
-        .filter_map(|record| Some(Listed { preference: record.preference, host: exim_host(record.name)? }))
+        .filter_map(|record| Some(Candidate { preference: record.preference, host: exim_host(record.name)? }))
         .filter(|candidate| any_match(patterns, &candidate.host))
         .collect();
     listed.sort_by_key(|candidate| candidate.preference);
@@ -119,33 +127,70 @@ pub fn exim_host(name: &[u8]) -> Option<MxHost> {
     top.bytes().any(|byte| byte.is_ascii_lowercase()).then_some(host)
 }
 
+/// Leaves out this machine and the hosts behind it, where an unlisted MX record leads here: Exim sees that in the hosts
+/// of its list only, and mail must not come back (RFC 5321 section 5.1). The error is the name that leads here, when no
+/// host is left.
+fn before_this_machine(
+    context: &Context,
+    records: &[MxRecord<'_>],
+    mut listed: Vec<Candidate>,
+    deadline: Deadline,
+) -> Result<Vec<Candidate>, MxHost> {
+    let last = listed.iter().map(|listed| listed.preference).max();
+    let is_listed = |host: &MxHost| listed.iter().any(|listed| listed.host == *host);
+    let mut unlisted: Vec<Candidate> = records
+        .iter()
+        .filter(|record| Some(record.preference) <= last)
+        .filter_map(|record| Some(Candidate { preference: record.preference, host: exim_host(record.name)? }))
+        .filter(|candidate| !is_listed(&candidate.host))
+        .collect();
+    if unlisted.is_empty() {
+        return Ok(listed);
+    }
+    unlisted.sort_by_key(|candidate| candidate.preference);
+    let own = interfaces::own_addresses();
+    let leads_here = |answer: &Option<dns::Answer<IpAddr>>| match answer {
+        Some(dns::Answer::Found { records, .. }) => records.iter().any(|address| own.contains(address)),
+        _ => false,
+    };
+    let answers = probe(context, &unlisted, deadline);
+    let Some((here, _)) = unlisted.into_iter().zip(answers).find(|(_, answer)| leads_here(answer)) else {
+        return Ok(listed);
+    };
+    listed.retain(|listed| listed.preference < here.preference);
+    if listed.is_empty() { Err(here.host) } else { Ok(listed) }
+}
+
 /// Leaves out hosts whose addresses fail temporarily, if another one resolves: Exim's manualroute would otherwise
 /// wait for the dead one. A host that there was no time to ask about stays.
-fn without_dead(context: &Context, listed: Vec<Listed>, deadline: Deadline) -> Vec<Listed> {
+fn without_dead(context: &Context, listed: Vec<Candidate>, deadline: Deadline) -> Vec<Candidate> {
     if listed.len() < 2 {
         return listed;
     }
-    let deadline = deadline.at_most(PROBE_TIME);
-    let mut is_one_alive = false;
-    let mut dead = Vec::new();
-    for (at, candidate) in listed.iter().enumerate() {
-        // Each has a share of the time, so that a silent one leaves enough for the others.
-        let left = u32::try_from(listed.len().saturating_sub(at)).unwrap_or(u32::MAX);
-        let share = deadline.remaining().checked_div(left).unwrap_or_default();
-        let answer = (!share.is_zero()).then(|| context.addresses(&candidate.host, deadline.at_most(share)));
-        is_one_alive |= matches!(answer, Some(dns::Answer::Found { .. }));
-        dead.push(matches!(answer, Some(dns::Answer::Failed(_))));
-    }
-    if !is_one_alive {
+    let answers = probe(context, &listed, deadline);
+    if !answers.iter().any(|answer| matches!(answer, Some(dns::Answer::Found { .. }))) {
         return listed;
     }
-    listed.into_iter().zip(dead).filter(|(_, is_dead)| !is_dead).map(|(listed, _)| listed).collect()
+    let is_dead = |answer: &Option<dns::Answer<IpAddr>>| matches!(answer, Some(dns::Answer::Failed(_)));
+    listed.into_iter().zip(answers).filter(|(_, answer)| !is_dead(answer)).map(|(listed, _)| listed).collect()
 }
 
-fn join(listed: &[Listed]) -> String {
+/// The addresses of each host; none for one that there was no time to ask about.
+fn probe(context: &Context, hosts: &[Candidate], deadline: Deadline) -> Vec<Option<dns::Answer<IpAddr>>> {
+    let deadline = deadline.at_most(PROBE_TIME);
+    let ask = |(at, candidate): (usize, &Candidate)| {
+        // Each has a share of the time, so that a silent one leaves enough for the others.
+        let left = u32::try_from(hosts.len().saturating_sub(at)).unwrap_or(u32::MAX);
+        let share = deadline.remaining().checked_div(left).unwrap_or_default();
+        (!share.is_zero()).then(|| context.addresses(&candidate.host, deadline.at_most(share)))
+    };
+    hosts.iter().enumerate().map(ask).collect()
+}
+
+fn join(listed: &[Candidate]) -> String {
     let mut text = String::new();
     let mut last: Option<u32> = None;
-    for Listed { preference, host } in listed {
+    for Candidate { preference, host } in listed {
         text.push_str(match last {
             None => "",
             Some(last) if last == *preference => ":",

@@ -7,6 +7,7 @@ pub mod child;
 pub mod files;
 pub mod fork;
 pub mod identity;
+pub mod interfaces;
 pub mod lock;
 pub mod log;
 pub mod panic;

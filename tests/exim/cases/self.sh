@@ -1,0 +1,59 @@
+# shellcheck shell=bash disable=SC2034,SC2154 # the variables are those of setup.sh and situation.sh
+# This machine among the MX hosts of a domain, under a name that the policy does not
+# list: no mail to the hosts behind it (RFC 5321 section 5.1), or it could come back.
+
+self() { # PREFERENCE: an unlisted MX that is this machine
+    ip address replace 192.0.2.77/32 dev lo
+    record "$d" MX "$1" "self.$d"
+    record "self.$d" A 192.0.2.77
+}
+
+# Conformance: S5.1-4.
+this_machine_as_unlisted_mx_leaves_out_the_hosts_behind_it() {
+    policy enforce "mx.$d,behind.$d"
+    mx 10 mx starttls=absent
+    self 20
+    mx 30 behind
+    send
+    deferred
+    at_receiver mx connect || wrong "the host before this machine was not tried"
+    untouched behind
+}
+
+this_machine_as_unlisted_first_mx_defers_and_says_so() {
+    policy enforce "mx.$d"
+    self 10
+    mx 20 mx
+    send
+    deferred
+    logged "self.$d, an MX of $d, is this machine, and no host before it is listed"
+    untouched mx
+}
+
+this_machine_as_unlisted_mx_of_equal_preference_defers() {
+    policy enforce "mx.$d"
+    self 10
+    mx 10 mx
+    send
+    deferred
+    untouched mx
+}
+
+this_machine_as_unlisted_last_mx_changes_nothing() {
+    policy enforce "mx.$d"
+    mx 10 mx
+    self 20
+    send
+    delivered_to mx
+    over_verified_tls mx
+}
+
+an_unlisted_mx_on_the_loopback_changes_nothing() {
+    policy enforce "mx.$d"
+    record "$d" MX 10 "self.$d"
+    record "self.$d" A 127.0.0.1
+    mx 20 mx
+    send
+    delivered_to mx
+    over_verified_tls mx
+}
