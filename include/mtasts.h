@@ -861,6 +861,25 @@ int mtasts_exim_mode(unsigned char **yield,
                      int argc,
                      unsigned char **argv);
 
+/**
+ * Answers ${dlfunc{LIBRARY}{mtasts_exim_certificate}{MX HOST}{${base64:$tls_out_peercert}}}: whether a certificate has
+ * the MX host as a DNS name among its subjectAltNames, for event_action (RFC 8461 section 4.2).
+ *
+ * Exim with GnuTLS takes a certificate that has the name as its common name only. In the event tls:cert of depth 0 an
+ * empty value goes on, and any other ends the session. Nothing but the names is looked at: trust and dates are Exim's.
+ *
+ * yield: takes the text; valid after the return.
+ * argc, argv: the name from the MX record, in any case, with or without a final dot; the certificate, as base64 of its
+ * DER, in which white space does not matter.
+ *
+ * Returns 0 (OK) whatever happens, since a failure in an event refuses nothing, and "" for a certificate with that name;
+ * else one line that says what is wrong with the certificate or with the call. Only if yield is NULL, 2 (FAIL). Called
+ * by Exim only. Does not block; under root it waits for a child process, up to deadline_seconds.
+ */
+int mtasts_exim_certificate(unsigned char **yield,
+                            int argc,
+                            unsigned char **argv);
+
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus

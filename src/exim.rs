@@ -1,10 +1,12 @@
-//! The face for Exim's `${dlfunc}`: hands Exim the only hosts that it may contact.
+//! The face for Exim's `${dlfunc}`: hands Exim the only hosts that it may contact, and says whether a certificate names
+//! its host.
 //!
 //! An allow list: nothing of Exim's own is extended, so that an error, an empty answer or a surprise cannot fall open.
-//! Only the empty text lets a message go on to Exim's stock router. Exim expands the text again, so that nothing but
-//! names made of `a-z 0-9 _ . -` ever gets into it. Exim expands its routers as root, and then a forked child answers
-//! that has become the mail user.
+//! Only the empty text lets a message go on to Exim's stock router, or a certificate pass. Exim expands the text again, so
+//! that nothing but names made of `a-z 0-9 _ . -` ever gets into it. Exim expands its routers as root, and then a forked
+//! child answers that has become the mail user.
 
+mod certificate;
 mod route;
 mod servant;
 
@@ -35,6 +37,19 @@ enum Question {
     Route,
     /// `mtasts_exim_mode`: which mode applies.
     Mode,
+    /// `mtasts_exim_certificate`: whether a certificate names the MX host.
+    Certificate,
+}
+
+impl Question {
+    /// What Exim is handed with the reason to hold mail.
+    fn status_of_hold(self) -> c_int {
+        match self {
+            Self::Route | Self::Mode => EXIM_FAIL,
+            // It is asked in an event, where Exim takes note of a failure and goes on. Only a text refuses.
+            Self::Certificate => EXIM_OK,
+        }
+    }
 }
 
 /// What Exim is told.
@@ -89,33 +104,66 @@ pub unsafe extern "C" fn mtasts_exim_mode(r#yield: *mut *mut c_uchar, argc: c_in
     unsafe { answer(r#yield, argc, argv, Question::Mode) }
 }
 
+/// Answers `${dlfunc{LIBRARY}{mtasts_exim_certificate}{MX HOST}{${base64:$tls_out_peercert}}}`: whether a certificate has
+/// the MX host as a DNS name among its subjectAltNames, for `event_action` (RFC 8461 section 4.2).
+///
+/// Exim with GnuTLS takes a certificate that has the name as its common name only. In the event `tls:cert` of depth 0 an
+/// empty value goes on, and any other ends the session. Nothing but the names is looked at: trust and dates are Exim's.
+///
+/// yield: takes the text; valid after the return.
+/// argc, argv: the name from the MX record, in any case, with or without a final dot; the certificate, as base64 of its
+/// DER, in which white space does not matter.
+///
+/// Returns 0 (OK) whatever happens, since a failure in an event refuses nothing, and "" for a certificate with that name;
+/// else one line that says what is wrong with the certificate or with the call. Only if yield is NULL, 2 (FAIL). Called
+/// by Exim only. Does not block; under root it waits for a child process, up to `deadline_seconds`.
+///
+/// # Safety
+/// The pointers must be as Exim hands them over.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_exim_certificate(
+    r#yield: *mut *mut c_uchar,
+    argc: c_int,
+    argv: *mut *mut c_uchar,
+) -> c_int {
+    // SAFETY: Exim's promise, passed on.
+    unsafe { answer(r#yield, argc, argv, Question::Certificate) }
+}
+
 /// # Safety
 /// The pointers must be as Exim hands them over: `argc` NUL-terminated strings, and a place for a pointer.
 unsafe fn answer(r#yield: *mut *mut c_uchar, argc: c_int, argv: *mut *mut c_uchar, question: Question) -> c_int {
+    // SAFETY: Exim's promise, passed on.
+    let verdict = || match unsafe { arguments(argc, argv) } {
+        Some(arguments) if privilege::is_root() => face().servant.ask(face(), question, &arguments),
+        Some(arguments) => face().work(question, &arguments, face().context.deadline(None)),
+        None => Verdict::Hold("an argument is NULL".to_owned()),
+    };
+    // SAFETY: as above.
+    unsafe { tell(r#yield, question, verdict) }
+}
+
+/// Hands Exim the verdict, and the reason to hold mail if there is none.
+///
+/// # Safety
+/// As for [`answer`].
+unsafe fn tell(r#yield: *mut *mut c_uchar, question: Question, verdict: impl FnOnce() -> Verdict) -> c_int {
     if r#yield.is_null() {
         return EXIM_FAIL;
     }
     // SAFETY: not NULL, and Exim lets us write there. What stands there while we work must be a text.
     unsafe { r#yield.write(c"MTA-STS: internal fault in libmtasts".as_ptr().cast_mut().cast()) };
     let _thread = CallGuard::enter();
-    let outcome = panic::catch(|| {
-        // SAFETY: as above.
-        let verdict = match unsafe { arguments(argc, argv) } {
-            Some(arguments) if privilege::is_root() => face().servant.ask(face(), question, &arguments),
-            Some(arguments) => face().work(question, &arguments, face().context.deadline(None)),
-            None => Verdict::Hold("an argument is NULL".to_owned()),
-        };
-        match verdict {
-            Verdict::Text(text) => match CString::new(text) {
-                Ok(text) => (EXIM_OK, lend(text)),
-                // Cut at its NUL it could be empty, which means "no constraint".
-                Err(_) => (EXIM_FAIL, leave("a host name holds a NUL byte")),
-            },
-            Verdict::Hold(why) => (EXIM_FAIL, leave(&why)),
-        }
+    let outcome = panic::catch(|| match verdict() {
+        Verdict::Text(text) => match CString::new(text) {
+            Ok(text) => (EXIM_OK, lend(text)),
+            // Cut at its NUL it could be empty, which means "no constraint".
+            Err(_) => (question.status_of_hold(), leave("a host name holds a NUL byte")),
+        },
+        Verdict::Hold(why) => (question.status_of_hold(), leave(&why)),
     });
     // A panic holds the message.
-    let Some((status, text)) = outcome else { return EXIM_FAIL };
+    let Some((status, text)) = outcome else { return question.status_of_hold() };
     // SAFETY: as above.
     unsafe { r#yield.write(text) };
     status
@@ -192,6 +240,8 @@ impl Face {
                 let answer = self.context.query_until(domain, &[], Effort::Usual, deadline);
                 Verdict::Text(answer.mode_str().to_owned())
             }
+            // Whatever the configuration says: it has no say about names.
+            (Question::Certificate, [host, base64]) => certificate::certificate(host, base64),
             (Question::Route, _) => {
                 let count = arguments.len();
                 Verdict::Hold(format!("mtasts_exim takes the domain and its MX list, got {count} arguments"))
@@ -199,6 +249,41 @@ impl Face {
             (Question::Mode, _) => {
                 Verdict::Hold(format!("mtasts_exim_mode takes the domain, got {} arguments", arguments.len()))
             }
+            (Question::Certificate, _) => {
+                let count = arguments.len();
+                Verdict::Hold(format!(
+                    "mtasts_exim_certificate takes an MX host and its certificate, got {count} arguments"
+                ))
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(question: Question, verdict: impl FnOnce() -> Verdict) -> (c_int, String) {
+        let mut text = std::ptr::null_mut();
+        // SAFETY: a place for a pointer, which afterwards leads to a text that lives on.
+        let (status, text) = unsafe { (tell(&mut text, question, verdict), CStr::from_ptr(text.cast_const().cast())) };
+        (status, text.to_str().unwrap().to_owned())
+    }
+
+    /// Exim refuses on a failure where it routes, and on a text where it raises an event.
+    #[test]
+    fn whatever_goes_wrong_is_told_as_exim_refuses_there() {
+        let wrong: [fn() -> Verdict; 3] =
+            [|| Verdict::Hold("a fault".to_owned()), || Verdict::Text("\0fault".to_owned()), || panic!("a fault")];
+        for verdict in wrong {
+            for (question, want) in
+                [(Question::Route, EXIM_FAIL), (Question::Mode, EXIM_FAIL), (Question::Certificate, EXIM_OK)]
+            {
+                let (status, text) = told(question, verdict);
+                assert_eq!(status, want, "{question:?}");
+                assert!(text.starts_with("MTA-STS: ") && text.len() > 12, "{question:?}: {text:?}");
+            }
+        }
+        assert_eq!(told(Question::Certificate, || Verdict::Text(String::new())), (EXIM_OK, String::new()));
     }
 }

@@ -1,5 +1,5 @@
 //! TLS as a client: the trusted roots, one configuration for every policy host, and the verdict on a chain that an MX
-//! host showed.
+//! host showed, or on its names alone.
 //!
 //! TLS 1.2 and 1.3, DNS-ID names only, whole-label wildcards, an EKU must allow serverAuth: what rustls and webpki do
 //! (RFC 8461 sections 3.3, 4.2 and 7.1, RFC 6125). No session is resumed, so that no connection skips its verification.
@@ -12,10 +12,11 @@ use crate::sys::privilege;
 use crate::time::{UnixTime, describe_seconds};
 use once_cell::race::OnceBox;
 use rustls::client::danger::ServerCertVerifier;
-use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{self, CertificateDer, DnsName, ServerName};
+use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -95,9 +96,7 @@ impl Trust {
     /// be in date `now`, and name the host as DNS-ID (RFC 8461 section 4.2).
     pub fn verify(&self, chain: &[&[u8]], host: &MxHost, now: UnixTime) -> Result<(), Unverified> {
         let loaded = self.loaded().map_err(|text| Unverified::because(Reason::NoTrustedRoots, text))?;
-        let name = DnsName::try_from(host.as_str()).map(ServerName::DnsName).map_err(|_| {
-            Unverified::because(Reason::MxCertificateInvalid, format!("{host} is a name that no certificate can have"))
-        })?;
+        let name = wanted_name(host)?;
         let count = chain.len();
         let mut behind: usize = 0;
         let counts = |(at, der): &(usize, &&[u8])| {
@@ -177,6 +176,31 @@ impl Loaded {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self { at: Instant::now(), config: Arc::new(config), verifier })
     }
+}
+
+/// Judges nothing but the names in the certificate that an MX host showed, in DER: one must be the host as DNS-ID
+/// (RFC 8461 section 4.2). This is the check of names that [`Trust::verify`] does, for a mail server whose own is laxer.
+pub fn verify_name(own: &[u8], host: &MxHost) -> Result<(), Unverified> {
+    let name = wanted_name(host)?;
+    let own = CertificateDer::from(own);
+    ParsedCertificate::try_from(&own).and_then(|parsed| verify_server_name(&parsed, &name)).map_err(|error| {
+        let (fault, what) = fault(&error);
+        Unverified::because(fault.of_mx_host(), format!("the certificate of {host} {what}"))
+    })
+}
+
+fn wanted_name(host: &MxHost) -> Result<ServerName<'_>, Unverified> {
+    DnsName::try_from(host.as_str()).map(ServerName::DnsName).map_err(|_| {
+        Unverified::because(Reason::MxCertificateInvalid, format!("{host} is a name that no certificate can have"))
+    })
+}
+
+/// The DER of a certificate in base64, with white space or without. Whether it is a certificate is not looked at.
+pub fn certificate_of_base64(base64: &[u8]) -> Option<Vec<u8>> {
+    // Base64 in an envelope is PEM, for which there is a reader. Without a hyphen there is no other envelope inside.
+    let is_bare = !base64.is_empty() && !base64.contains(&b'-');
+    let pem = [b"-----BEGIN CERTIFICATE-----\n", base64, b"\n-----END CERTIFICATE-----\n"].concat();
+    CertificateDer::from_pem_slice(&pem).ok().filter(|_| is_bare).map(|certificate| certificate.to_vec())
 }
 
 /// Why the chain of an MX host does not verify.

@@ -107,6 +107,11 @@ fn a_call_that_is_not_exims_holds_the_message() {
 }
 
 #[test]
+fn a_call_in_an_event_of_exim_never_fails_and_confirms_no_certificate_by_mistake() {
+    Host::new().passes(&[], NULLS, "exim-is-told-to-refuse-a-certificate", &[]);
+}
+
+#[test]
 fn getters_and_frees_take_null() {
     Host::new().passes(&[], NULLS, "nothing-has-nothing", &[]);
 }
@@ -245,7 +250,7 @@ fn verifies(wrapper: &[&str], situation: &str) {
     let (directory, names) = write_chains(&host);
     let mut more = vec![directory.to_str().unwrap()];
     match situation {
-        "chains-have-their-verdict" => more.extend(names.iter().map(String::as_str)),
+        "chains-have-their-verdict" | "exim-confirms-the-name-alone" => more.extend(names.iter().map(String::as_str)),
         "a-parsed-policy-trusts-the-system" => more.push(host.world.ca_file().to_str().unwrap()),
         _ => {}
     }
@@ -255,6 +260,12 @@ fn verifies(wrapper: &[&str], situation: &str) {
 #[test]
 fn each_certificate_chain_has_its_verdict_after_policy_and_context_are_gone() {
     verifies(&[], "chains-have-their-verdict");
+}
+
+// Conformance: S4.2-2.
+#[test]
+fn exim_is_told_whether_a_certificate_has_the_name_whatever_else_is_wrong_with_it() {
+    verifies(&[], "exim-confirms-the-name-alone");
 }
 
 #[test]

@@ -23,7 +23,7 @@ const MEMORY_ENTRIES: usize = 1000;
 /// What the parent keeps of the deadline for itself: at most this, and at most a tenth.
 const PARENTS_SHARE: Duration = Duration::from_secs(1);
 
-/// What was asked: the question, the domain, its MX records in order.
+/// What was asked: the question, and its arguments, lists among them in order.
 type Asked = (Question, Vec<Vec<u8>>);
 
 /// The answers of the last children.
@@ -38,7 +38,7 @@ impl Servant {
 
     /// Has a child answer, unless one has just answered the same question.
     pub fn ask(&self, face: &Face, question: Question, arguments: &[&[u8]]) -> Verdict {
-        let asked = (question, arguments.iter().flat_map(|argument| in_order(argument)).collect());
+        let asked = asked(question, arguments);
         if let Some(verdict) = self.recall(&asked) {
             return verdict;
         }
@@ -62,6 +62,15 @@ impl Servant {
             }
         });
     }
+}
+
+fn asked(question: Question, arguments: &[&[u8]]) -> Asked {
+    let arguments = match question {
+        Question::Route | Question::Mode => arguments.iter().flat_map(|argument| in_order(argument)).collect(),
+        // Base64 tells capital letters from small ones.
+        Question::Certificate => arguments.iter().map(|argument| argument.to_vec()).collect(),
+    };
+    (question, arguments)
 }
 
 /// The items of a list in an order of their own: DNS gives the same records in any order.
@@ -170,6 +179,8 @@ fn is_sound(question: Question, arguments: &[&[u8]], text: &str) -> bool {
             }),
         },
         (Question::Route, _) => false,
+        // Any other text is a reason to refuse, and those are no `Text`.
+        (Question::Certificate, _) => text.is_empty(),
     }
 }
 
@@ -224,6 +235,8 @@ mod tests {
         for mode in ["none", "testing", "enforce", "unknown"] {
             assert!(is_sound(Question::Mode, &[b"x.test"], mode));
         }
+        assert!(is_sound(Question::Certificate, &[b"x.test", b"AAAA"], ""));
+        assert!(!is_sound(Question::Certificate, &[b"x.test", b"AAAA"], "fine"));
         assert!(!is_sound(Question::Mode, &[b"x.test"], "") && !is_sound(Question::Mode, &[b"x.test"], "enforce "));
     }
 
@@ -241,7 +254,7 @@ mod tests {
 
     #[test]
     fn the_order_of_records_and_the_case_of_letters_ask_nothing_new() {
-        let asked = |domain: &[u8], mx_list: &[u8]| [in_order(domain), in_order(mx_list)].concat();
+        let asked = |domain: &[u8], mx_list: &[u8]| asked(Question::Route, &[domain, mx_list]);
         assert_eq!(asked(b"X.test", b"10 a,20 B"), asked(b"x.test", b"20 b,10 a"));
         assert_ne!(asked(b"x.test", b"10 a,20 b"), asked(b"x.test", b"10 a"));
         assert_ne!(asked(b"x.test", b""), asked(b"", b"x.test"));
@@ -263,5 +276,13 @@ mod tests {
         }
         assert_eq!(servant.answers.with(|answers| answers.len()), Some(MEMORY_ENTRIES));
         assert_eq!(servant.recall(&asked("0")), Some(verdict), "what is remembered stays");
+    }
+
+    #[test]
+    fn a_certificate_is_not_taken_for_one_whose_base64_differs_in_case_or_order() {
+        let asked = |base64: &[u8]| asked(Question::Certificate, &[b"mx.x.test", base64]);
+        assert_eq!(asked(b"AbCd"), asked(b"AbCd"));
+        assert_ne!(asked(b"AbCd"), asked(b"abcd"));
+        assert_ne!(asked(b"Ab,Cd"), asked(b"Cd,Ab"));
     }
 }

@@ -215,6 +215,37 @@ static void exim_is_told_to_hold(void)
     HELD(mtasts_exim_mode(&text, 2, arguments));
 }
 
+/* In an event Exim goes on after a failure: 0 is Exim's OK, and only a text refuses the certificate. */
+static void exim_is_told_to_refuse_a_certificate(void)
+{
+    unsigned char *text = RUBBISH, *none[] = {NULL, NULL, NULL};
+    unsigned char host[] = "mx.good.test", empty[] = "", garbage[] = "\xff$\n", der[] = "MAA=";
+    unsigned char *half[] = {host, NULL}, *blank[] = {empty, empty}, *nameless[] = {empty, der}, *bare[] = {host, empty};
+    unsigned char *wild[] = {garbage, garbage}, *short_of[] = {host, der}, *many[] = {host, der, der};
+    CHECK_NUMBER(mtasts_exim_certificate(NULL, 0, NULL), 2);
+#define UNCONFIRMED(argc, argv)                                                                       \
+    do {                                                                                              \
+        text = RUBBISH;                                                                               \
+        CHECK_NUMBER(mtasts_exim_certificate(&text, argc, argv), 0);                                  \
+        CHECK(text != NULL && text != RUBBISH && strncmp((const char *)text, "MTA-STS: ", 9) == 0);   \
+        CHECK(strlen((const char *)text) > 9 && strpbrk((const char *)text, "\n\r\t\xff") == NULL);    \
+    } while (0)
+    UNCONFIRMED(0, NULL);
+    UNCONFIRMED(2, NULL);
+    UNCONFIRMED(-1, none);
+    UNCONFIRMED(INT_MIN, short_of);
+    UNCONFIRMED(1, none);
+    UNCONFIRMED(2, none);
+    UNCONFIRMED(1, short_of);
+    UNCONFIRMED(2, half);
+    UNCONFIRMED(2, blank);
+    UNCONFIRMED(2, nameless);
+    UNCONFIRMED(2, bare);
+    UNCONFIRMED(2, wild);
+    UNCONFIRMED(2, short_of);
+    UNCONFIRMED(3, many);
+}
+
 /* Getters of nothing: nothing, or a negative number where 0 would mean something. They leave the last error alone. */
 static void nothing_has_nothing(void)
 {
@@ -308,4 +339,5 @@ static void hold_all_or_nothing(void)
 }
 
 MAIN({"are-refused", are_refused}, {"exim-is-told-to-hold", exim_is_told_to_hold},
+     {"exim-is-told-to-refuse-a-certificate", exim_is_told_to_refuse_a_certificate},
      {"nothing-has-nothing", nothing_has_nothing}, {"buffers-hold-all-or-nothing", hold_all_or_nothing})
