@@ -12,6 +12,7 @@
 #   tlsa LABEL HEX|leaf         a TLSA record 3 1 1, vouched for by the resolver; leaf: the one that fits
 #   world WORDS                 any other line of the scene
 #   forget                      empties the scene; the receivers keep their addresses
+#   strict_names                certificates must have the name as subjectAltName, until `usual_names`
 #   send [RECIPIENT...]         sends one message, to u@$d when nobody is named
 #
 # and then what must have happened since `send`:
@@ -219,6 +220,33 @@ tls_trouble_defers() { # further words of `receiver`
     deferred
     nothing_arrived
     routed_by mtasts
+}
+
+# The macro stands where an administrator puts it.
+strict_names() {
+    echo "MTASTS_STRICT_SAN = yes" >>/etc/exim4/conf.d/main/000_localmacros
+    update-exim4.conf
+}
+usual_names() { configure_exim internet; }
+
+strict_names_deliver() { # further words of `receiver`
+    strict_names
+    policy enforce "mx.$d"
+    mx 10 mx "$@"
+    send
+    usual_names
+    delivered_to mx
+    over_verified_tls mx
+    routed_by mtasts
+    not_logged 'denied by event-action'
+}
+
+strict_names_defer() { # further words of `receiver`
+    strict_names
+    tls_trouble_defers "$@"
+    usual_names
+    logged "SSL verify denied by event-action: depth=0: MTA-STS: the certificate of mx\.$d is for another name: "
+    asked_as mx "mx.$d"
 }
 
 says() { # CALL PATTERN
