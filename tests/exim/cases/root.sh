@@ -30,7 +30,9 @@ works_as() { # USER PATTERN...
     done
 }
 
-asks_dns() { echo "send.*_mta-sts.*d$number"; }
+asks_dns() { # for the record of this case's domain
+    echo "send.*_mta-sts.*d$number"
+}
 fetches='connect\(.*htons\(443\)'
 opens_the_cache='openat\(.*"/var/lib/mtasts/'
 
