@@ -30,6 +30,7 @@ cp -a "$work/etc/exim4" "$pristine"
 printf 'nameserver 127.0.0.1\noptions trust-ad\n' >"$work/etc/resolv.conf"
 echo "127.0.0.1 localhost" >"$work/etc/hosts"
 echo "sender.test" >"$work/etc/mailname"
+echo "u: :blackhole:" >>"$work/etc/aliases"
 mount --bind "$work/etc" /etc
 
 # A private /dev: what is logged to /dev/log stays here.
@@ -53,9 +54,10 @@ private_directory /var/mail 2775 root:mail
 install -d -m 0750 -o Debian-exim -g Debian-exim /var/lib/mtasts
 mainlog=/var/log/exim4/mainlog
 
-# configure_exim TYPE [split|unsplit]: Debian's configuration with the drop-ins
-# put in as examples/exim/README.md says.
+# configure_exim TYPE [split|unsplit] [MACRO...]: Debian's configuration with the
+# drop-ins put in as examples/exim/README.md says. $relay_domains are relayed for.
 configure_exim() {
+    configured="$*${relay_domains+ relay}"
     rm -rf /etc/exim4/* && cp -a "$pristine/." /etc/exim4/
     install -m 0644 "$work/drop-ins/190_mtasts" /etc/exim4/conf.d/router/
     install -m 0644 "$work/drop-ins/30_remote_smtp_mtasts" /etc/exim4/conf.d/transport/
@@ -69,6 +71,7 @@ configure_exim() {
 	REMOTE_SMTP_HOSTS_AVOID_TLS = 127.99.0.0/16
 	MAIN_FREEZE_TELL =
 	MACROS
+    [ $# -le 2 ] || printf '%s\n' "${@:3}" >>"$work/macros"
     local split=true
     cp "$work/macros" /etc/exim4/conf.d/main/000_localmacros
     if [ "${2-split}" = unsplit ]; then
@@ -82,7 +85,7 @@ configure_exim() {
 	dc_other_hostnames='sender.test'
 	dc_local_interfaces='127.0.0.1'
 	dc_readhost='sender.test'
-	dc_relay_domains=''
+	dc_relay_domains='${relay_domains-}'
 	dc_minimaldns='false'
 	dc_relay_nets=''
 	dc_smarthost='smarthost.test'

@@ -67,11 +67,15 @@ open_case() {
     d=d$number.test net=1 trouble=''
     at=()
     forget
+    # What a case has changed in the configurations ends with it.
+    [ "$configured" = internet ] || configure_exim internet
+    configure_mtasts
     mark
 }
 
 mark() {
     log_mark=$(size "$mainlog") smtp_mark=$(size "$world_dir/smtp.log")
+    dns_mark=$(size "$world_dir/dns.log") https_mark=$(size "$world_dir/https.log")
 }
 size() { stat -c %s "$1" 2>/dev/null || echo 0; }
 
@@ -127,6 +131,8 @@ wrong() { trouble="$trouble $*;"; }
 
 exim_log() { tail -c "+$((log_mark + 1))" "$mainlog"; }
 smtp_log() { tail -c "+$((smtp_mark + 1))" "$world_dir/smtp.log"; }
+dns_log() { tail -c "+$((dns_mark + 1))" "$world_dir/dns.log"; }
+https_log() { tail -c "+$((https_mark + 1))" "$world_dir/https.log"; }
 seen() {
     exim_log
     smtp_log
@@ -236,4 +242,69 @@ refuses() { # CALL PATTERN
 # As examples/exim/README.md has it checked.
 has_router() {
     exim4 -bP router_list | grep -qx mtasts
+}
+
+# ---- mail that comes in ----
+#
+#   receive SENDER [RECIPIENT]  a host outside hands in a message, for $here_user when nobody is named
+#   replied PATTERN             one of Exim's replies to that host
+#   at_once                     all of that took less than three seconds
+#   nobody_asked_about DOMAIN   no STS record was asked for and no policy fetched
+
+here_user=u@sender.test # setup.sh throws its mail away
+
+receive() {
+    load_scene
+    mark
+    local start=$EPOCHREALTIME
+    printf '%s\r\n' "EHLO outside.test" "MAIL FROM:<$1>" "RCPT TO:<${2-$here_user}>" DATA "Subject: $name" '' Hello. . QUIT \
+        | timeout 60 exim4 -odf -oMa 192.0.2.99 -bs >"$work/replies" 2>"$work/stderr" \
+        || wrong "exim4 -bs ended with $?: $(cat "$work/stderr")"
+    milliseconds=$(((${EPOCHREALTIME/./} - ${start/./}) / 1000))
+}
+
+replied() { grep -Eq -e "$1" "$work/replies" || wrong "no reply is '$1': $(tr -d '\r' <"$work/replies" | tail -n 4)"; }
+
+at_once() { [ "$milliseconds" -lt 3000 ] || wrong "it took $milliseconds ms"; }
+
+nobody_asked_about() {
+    ! dns_log | grep -Fq " _mta-sts.$1" || wrong "the STS record of $1 was asked for"
+    ! https_log | grep -Fq "sni=mta-sts.$1 " || wrong "the policy host of $1 was asked"
+}
+
+sender_is_taken_without_a_question() { # the sender's domain has been set up
+    configure_exim internet split "CHECK_RCPT_VERIFY_SENDER = 1"
+    receive "sender@$d"
+    replied '^250 OK id='
+    logged "<= sender@$d "
+    at_once
+    nobody_asked_about "$d"
+}
+
+callout_to_a_recipient() {
+    relay_domains=$d configure_exim internet
+    echo "*@$d" >/etc/exim4/local_rcpt_callout
+    policy enforce "mx.$d"
+    "$@"
+    receive outside@sender.test "u@$d"
+}
+
+# Cutthrough: the mail goes on while it comes in. `>>` marks it in the log, which
+# says CV=no for it although the certificate has been verified.
+cutthrough() {
+    configure_exim internet split "MAIN_ACL_CHECK_RCPT = acl_cutthrough"
+    printf '%s\n' "acl_cutthrough:" "  accept" "    control = cutthrough_delivery" "    verify = recipient" \
+        >/etc/exim4/conf.d/acl/99_cutthrough
+    update-exim4.conf
+    policy enforce "*.$d"
+    "$@"
+    receive outside@sender.test "u@$d"
+}
+
+cutthrough_trouble_defers() {
+    cutthrough mx 10 mx "$@"
+    replied '^250 OK id='
+    not_logged '>> '
+    deferred
+    nothing_arrived
 }
