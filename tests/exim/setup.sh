@@ -9,7 +9,13 @@ work=$1
 mount -t tmpfs -o mode=0755 tmpfs "$work"
 cp "$2" "$work/libmtasts.so"
 cp "$3" "$work/mtasts-world"
-cp -r "$here/../../examples/exim" "$work/drop-ins"
+# What `make install` and the commands of examples/exim/README.md need.
+source=$work/source
+mkdir "$source" "$source/examples"
+(cd "$here/../.." && cp -r Makefile Cargo.toml include packaging "$source" && cp -r examples/exim "$source/examples")
+readme=$source/examples/exim/README.md
+command=$(dirname "$2")/mtasts
+[ -f "$command" ] || command=$(dirname "$2")/../mtasts
 shift 3
 only=("$@")
 library=$work/libmtasts.so
@@ -46,6 +52,8 @@ private_directory() { # PATH MODE OWNER
     mount -t tmpfs -o "mode=$2" tmpfs "$1"
     chown "$3" "$1"
 }
+private_directory /usr/local 0755 root:root
+[ ! -d /var/cache/ldconfig ] || private_directory /var/cache/ldconfig 0700 root:root
 private_directory /var/lib 0755 root:root
 mkdir /var/lib/exim4
 private_directory /var/spool/exim4 0750 Debian-exim:Debian-exim
@@ -54,32 +62,36 @@ private_directory /var/mail 2775 root:mail
 install -d -m 0750 -o Debian-exim -g Debian-exim /var/lib/mtasts
 mainlog=/var/log/exim4/mainlog
 
+# There is no systemd in here, and mostly no daemon: only the call is noted.
+systemctl() { echo "$*" >>"$work/systemctl"; }
+export work
+export -f systemctl
+
 # configure_exim TYPE [split|unsplit] [MACRO...]: Debian's configuration with the
-# drop-ins put in as examples/exim/README.md says. $relay_domains are relayed for.
+# drop-ins put in by the commands of examples/exim/README.md. $relay_domains are
+# relayed for.
 configure_exim() {
     configured="$*${relay_domains+ relay}"
-    rm -rf /etc/exim4/* && cp -a "$pristine/." /etc/exim4/
-    install -m 0644 "$work/drop-ins/190_mtasts" /etc/exim4/conf.d/router/
-    install -m 0644 "$work/drop-ins/30_remote_smtp_mtasts" /etc/exim4/conf.d/transport/
+    answer_debconf "$1" "${2-split}"
     # Receivers are on 127.0.0.0/8, so the list of hosts to ignore leaves it out.
     # Two cases have receivers on 127.99.0.0/16, which the stock transport meets
     # without TLS. A frozen message would write to the postmaster.
-    cat >"$work/macros" <<-MACROS
+    cat >"$(macros)" <<-MACROS
 	LIBMTASTS = $library
 	MAIN_HARDCODE_PRIMARY_HOSTNAME = sender.test
 	ROUTER_DNSLOOKUP_IGNORE_TARGET_HOSTS = <; 0.0.0.0 ; 10.0.0.0/8 ; 192.168.0.0/16
 	REMOTE_SMTP_HOSTS_AVOID_TLS = 127.99.0.0/16
 	MAIN_FREEZE_TELL =
 	MACROS
-    [ $# -le 2 ] || printf '%s\n' "${@:3}" >>"$work/macros"
+    [ $# -le 2 ] || printf '%s\n' "${@:3}" >>"$(macros)"
+    follow_readme "### 4. The router and the transport"
+}
+
+# Debian's configuration without anything of ours, as the package makes it.
+answer_debconf() { # TYPE split|unsplit
+    rm -rf /etc/exim4/* && cp -a "$pristine/." /etc/exim4/
     local split=true
-    cp "$work/macros" /etc/exim4/conf.d/main/000_localmacros
-    if [ "${2-split}" = unsplit ]; then
-        split=false
-        mv /etc/exim4/conf.d/main/000_localmacros /etc/exim4/exim4.conf.localmacros
-        # The commands are those of the README.
-        sed -n 's/^    \(sed -i .*\)/\1/p' "$work/drop-ins/README.md" | bash
-    fi
+    [ "$2" = split ] || split=false
     cat >/etc/exim4/update-exim4.conf.conf <<-SETTINGS
 	dc_eximconfig_configtype='$1'
 	dc_other_hostnames='sender.test'
@@ -95,7 +107,28 @@ configure_exim() {
 	dc_mailname_in_oh='true'
 	dc_localdelivery='mail_spool'
 	SETTINGS
-    update-exim4.conf
+}
+
+# Where an administrator's macros go.
+macros() {
+    if grep -q "^dc_use_split_config='true'" /etc/exim4/update-exim4.conf.conf; then
+        echo /etc/exim4/conf.d/main/000_localmacros
+    else
+        echo /etc/exim4/exim4.conf.localmacros
+    fi
+}
+
+# The indented lines below a heading of examples/exim/README.md are commands.
+readme_commands() { # HEADING
+    awk -v "heading=$1" '/^##/ { here = $0 == heading } here && sub(/^    /, "")' "$readme"
+}
+
+# Runs them, each below the other, as they stand there.
+follow_readme() { # HEADING
+    local commands
+    commands=$(readme_commands "$1")
+    [ -n "$commands" ] || { echo "no commands below '$1'" >&2; return 1; }
+    (cd "$source" && bash -euc "$commands")
 }
 
 # The policy hosts are on loopback too, hence the permission.
@@ -133,6 +166,21 @@ tell_world() { # a command, or nothing to await the first answer
     esac
 }
 
+# What is sent to the system log, line by line.
+start_syslog() {
+    : >"$work/syslog"
+    perl -MSocket -e '
+        socket(LOG, AF_UNIX, SOCK_DGRAM, 0) && bind(LOG, sockaddr_un("/dev/log")) && chmod(0666, "/dev/log") or die "$!\n";
+        open(OUT, ">>", $ARGV[0]) or die "$!\n";
+        while (defined recv(LOG, $line, 65536, 0)) { syswrite(OUT, "$line\n") }
+    ' "$work/syslog" &
+    for _ in $(seq 100); do
+        [ ! -S /dev/log ] || break
+        sleep 0.01
+    done
+}
+
+start_syslog
 start_world
 configure_mtasts
 configure_exim internet

@@ -28,6 +28,7 @@
 
 declare -A at
 number=0 passed=0 failed=0
+exim=(exim4) # how `send` calls it
 
 close_case() {
     if [ -z "$trouble" ]; then
@@ -35,7 +36,7 @@ close_case() {
         passed=$((passed + 1))
     else
         echo "FAIL $name:${trouble%;}"
-        seen | sed 's/^/    /'
+        seen | tail -n 50 | sed 's/^/    /'
         failed=$((failed + 1))
     fi
 }
@@ -65,7 +66,7 @@ run_cases() {
 open_case() {
     number=$((number + 1))
     d=d$number.test net=1 trouble=''
-    at=()
+    at=() exim=(exim4)
     forget
     # What a case has changed in the configurations ends with it.
     [ "$configured" = internet ] || configure_exim internet
@@ -75,7 +76,7 @@ open_case() {
 
 mark() {
     log_mark=$(size "$mainlog") smtp_mark=$(size "$world_dir/smtp.log")
-    dns_mark=$(size "$world_dir/dns.log") https_mark=$(size "$world_dir/https.log")
+    syslog_mark=$(size "$work/syslog") dns_mark=$(size "$world_dir/dns.log") https_mark=$(size "$world_dir/https.log")
 }
 size() { stat -c %s "$1" 2>/dev/null || echo 0; }
 
@@ -123,7 +124,7 @@ send() {
     mark
     [ $# -gt 0 ] || set -- "u@$d"
     # A null sender: no bounce is sent, and what fails is frozen.
-    printf 'Subject: %s\n\nHello.\n' "$name" | timeout 100 exim4 -odf -oi -f '<>' -- "$@" 2>"$work/stderr" \
+    printf 'Subject: %s\n\nHello.\n' "$name" | timeout 100 "${exim[@]}" -odf -oi -f '<>' -- "$@" 2>"$work/stderr" \
         || wrong "exim4 ended with $?: $(cat "$work/stderr")"
 }
 
@@ -241,8 +242,9 @@ refuses() { # CALL PATTERN
 
 # As examples/exim/README.md has it checked.
 has_router() {
-    exim4 -bP router_list | grep -qx mtasts
+    bash -c "$(check_of_readme)" >"$work/check" 2>&1
 }
+check_of_readme() { readme_commands "### 5. The check" | grep router_list; }
 
 # ---- mail that comes in ----
 #
@@ -307,4 +309,111 @@ cutthrough_trouble_defers() {
     not_logged '>> '
     deferred
     nothing_arrived
+}
+
+# ---- Debian's configuration and the README of the drop-ins ----
+#
+#   covered                     $d is enforced: with an unlisted host before the listed one, only this gets the mail
+#   as_nobody                   `send` is called by an ordinary user
+#   readme_line PATTERN         the line of the README that it fits
+#   logged_as_readme_says NAME  the line that the README shows for user@NAME.example stands in the log, for u@NAME.$d
+#   system_logged PATTERN       an extended regular expression for the system log
+
+covered() {
+    policy enforce "mx.$d"
+    mx 10 evil
+    mx 20 mx
+    send
+    delivered_to mx
+    over_verified_tls mx
+    routed_by mtasts
+    untouched evil
+}
+
+as_nobody() { exim=(setpriv --reuid=nobody --regid=nogroup --clear-groups "${exim[@]}"); }
+
+readme_line() { grep -m 1 -e "$1" "$readme"; }
+
+logged_as_readme_says() {
+    local line
+    line=$(grep -F -m 1 "user@$1.example" "$readme")
+    [ -n "$line" ] || wrong "the README shows no line for user@$1.example"
+    line=$(sed -e 's/[][().*+?$|^{}]/\\&/g' -e 's/\\\.\\\.\\\./.*/g' -e 's/user@/u@/' -e "s/\\\\\.example/.$d/g" -e 's/192[\.0-9]*/[0-9.]+/' <<<"$line")
+    logged "[0-9] $line( C=.*)?$"
+}
+
+system_logged() {
+    tail -c "+$((syslog_mark + 1))" "$work/syslog" | grep -Eq -e "$1" || wrong "the system log does not say '$1'"
+}
+
+# 200 messages, 40 for each of five domains that treat their mail differently.
+enqueue_200_messages() {
+    find /var/spool/exim4/input -name '*-H' -printf '%f\n' | sed 's/-H$//' | xargs -r exim4 -Mrm >/dev/null
+    world policy "strict.$d" enforce "mx=mx.$d" max_age=86400 id=1
+    world policy "wild.$d" enforce "mx=*.$d" max_age=86400 id=1
+    world policy "testing.$d" testing "mx=mx.$d" max_age=86400 id=1
+    world policy "none.$d" none max_age=86400 id=1
+    local domain message
+    for domain in strict wild testing none free; do record "$domain.$d" MX 20 "mx.$d"; done
+    record "strict.$d" MX 10 "un.listed.$d"
+    record "wild.$d" MX 10 "un.listed.$d"
+    receiver mx
+    receiver un.listed
+    load_scene
+    mark
+    for message in $(seq 40); do
+        for domain in strict wild testing none free; do
+            printf '%s\n' "MAIL FROM:<>" "RCPT TO:<u$message@$domain.$d>" DATA "Subject: $message" '' Hello. .
+        done
+    done | exim4 -odq -bS >"$work/replies" 2>&1 || wrong "exim4 -bS ended with $?"
+    holds "200 messages wait" [ "$(exim4 -bpc)" = 200 ]
+}
+
+all_200_have_arrived_once_and_in_the_right_place() {
+    holds "the queue is empty" [ "$(exim4 -bpc)" = 0 ]
+    local arrived
+    arrived=$(smtp_log | sed -n "s/^${at[mx]}:25 delivered .* to=<\(u[0-9]*@[a-z]*\)\.$d> .*/\1/p" | sort)
+    holds "200 mails arrived, not $(wc -l <<<"$arrived")" [ "$(wc -l <<<"$arrived")" = 200 ]
+    holds "each arrived once" [ "$(uniq <<<"$arrived" | wc -l)" = 200 ]
+    untouched un.listed
+    smtp_log | grep -E 'to=<u[0-9]+@(strict|wild)' | grep -Fq tls=no && wrong "enforced mail went in clear"
+    logged "=> u1@strict.$d R=mtasts .* CV=yes"
+    logged "=> u1@free.$d R=dnslookup "
+    # Who has asked first has told the others, and what was learnt is remembered.
+    local domain
+    for domain in strict wild testing none; do
+        holds "one fetch for $domain" [ "$(https_log | grep -c "request sni=mta-sts.$domain.$d ")" = 1 ]
+    done
+    tell_world off https
+    tell_world off dns
+    says "mtasts_exim_mode}{strict.$d}" enforce
+    says "mtasts_exim_mode}{wild.$d}" enforce
+    says "mtasts_exim_mode}{testing.$d}" testing
+    tell_world on https
+    tell_world on dns
+    tail -c "+$((syslog_mark + 1))" "$work/syslog" | grep . && wrong "the library complained"
+}
+
+mail_goes_to_the_smarthost() { # TYPE
+    configure_exim "$1"
+    has_router && wrong "$1 has the router"
+    policy enforce "mx.$d"
+    mx 10 mx
+    place smarthost
+    record smarthost.test A "${at[smarthost]}"
+    world smtp "${at[smarthost]}:25" name=smarthost.test
+    send
+    delivered_to smarthost
+    routed_by smarthost
+    untouched mx
+    nobody_asked_about "$d"
+}
+
+# A configuration file without comments, debug texts, blanks and its order.
+options_in() { grep -v -e '^ *#' -e debug_print -e '^remote_smtp.*:$' -e '^$' "$1" | tr -d ' ' | sort -u; }
+
+is_told() { # WHAT PATTERN ARGUMENT... of exim4, called by root or by `as_nobody`
+    local answer
+    answer=$("${exim[@]}" "${@:3}" 2>&1)
+    grep -Eq -e "$2" <<<"$answer" || wrong "exim4 ${*:3} does not tell $1: $answer"
 }
