@@ -28,7 +28,7 @@
 
 declare -A at
 number=0 passed=0 failed=0
-exim=(exim4) # how `send` calls it
+exim=(exim4) sender='<>' # how `send` calls it
 
 close_case() {
     if [ -z "$trouble" ]; then
@@ -66,7 +66,7 @@ run_cases() {
 open_case() {
     number=$((number + 1))
     d=d$number.test net=1 trouble=''
-    at=() exim=(exim4)
+    at=() exim=(exim4) sender='<>'
     forget
     # What a case has changed in the configurations ends with it.
     [ "$configured" = internet ] || configure_exim internet
@@ -123,8 +123,8 @@ send() {
     load_scene
     mark
     [ $# -gt 0 ] || set -- "u@$d"
-    # A null sender: no bounce is sent, and what fails is frozen.
-    printf 'Subject: %s\n\nHello.\n' "$name" | timeout 100 "${exim[@]}" -odf -oi -f '<>' -- "$@" 2>"$work/stderr" \
+    # With a null sender no bounce is sent, and what fails is frozen.
+    printf 'Subject: %s\n\nHello.\n' "$name" | timeout 100 "${exim[@]}" -odf -oi -f "$sender" -- "$@" 2>"$work/stderr" \
         || wrong "exim4 ended with $?: $(cat "$work/stderr")"
 }
 
@@ -335,11 +335,20 @@ as_nobody() { exim=(setpriv --reuid=nobody --regid=nogroup --clear-groups "${exi
 readme_line() { grep -m 1 -e "$1" "$readme"; }
 
 logged_as_readme_says() {
-    local line
-    line=$(grep -F -m 1 "user@$1.example" "$readme")
-    [ -n "$line" ] || wrong "the README shows no line for user@$1.example"
-    line=$(sed -e 's/[][().*+?$|^{}]/\\&/g' -e 's/\\\.\\\.\\\./.*/g' -e 's/user@/u@/' -e "s/\\\\\.example/.$d/g" -e 's/192[\.0-9]*/[0-9.]+/' <<<"$line")
-    logged "[0-9] $line( C=.*)?$"
+    logged " $(as_pattern "$(readme_line "user@$1\.example")")$"
+}
+
+# A line of the README as an extended regular expression for what happens here:
+# `...` stands for anything, .example for $d, and the example's address for any.
+as_pattern() {
+    [ -n "$1" ] || wrong "the README has no such line"
+    sed -e 's/[][().*+?$|^{}\\]/\\&/g' -e 's/\\\.\\\.\\\./.*/g' -e 's/user@/u@/g' -e "s/\\\\\.example/.$d/g" \
+        -e 's/192\\\.0\\\.2\\\.1/[0-9.]+/g' -e 's/[0-9]* hours/[0-9]+ [a-z]+/' <<<"$1"
+}
+
+mx_of() { # NAME [OPTION...]: NAME.$d has the one MX host mx.NAME.$d
+    record "$1.$d" MX 10 "mx.$1.$d"
+    receiver "mx.$1" "${@:2}"
 }
 
 system_logged() {
@@ -416,4 +425,71 @@ is_told() { # WHAT PATTERN ARGUMENT... of exim4, called by root or by `as_nobody
     local answer
     answer=$("${exim[@]}" "${@:3}" 2>&1)
     grep -Eq -e "$2" <<<"$answer" || wrong "exim4 ${*:3} does not tell $1: $answer"
+}
+
+followed_word_for_word() { # split|unsplit
+    configured=followed
+    answer_debconf internet "$1"
+    rm -rf /var/lib/mtasts /etc/mtasts.toml
+    # What only this test needs: its receivers and policy hosts are on loopback,
+    # and nothing is compiled.
+    printf '%s\n' "ROUTER_DNSLOOKUP_IGNORE_TARGET_HOSTS = <; 0.0.0.0" "MAIN_HARDCODE_PRIMARY_HOSTNAME = sender.test" >"$(macros)"
+    mkdir -p "$work/built/release"
+    ln -sf "$library" "$command" "$work/built/release"
+    export CARGO=true CARGO_TARGET_DIR=$work/built
+    update-exim4.conf
+    rm -rf "$work/before"
+    cp -a /etc/exim4 "$work/before"
+
+    # The README's known domain.
+    world policy gmail.com enforce "mx=gmail-smtp-in.l.google.com,*.gmail-smtp-in.l.google.com" max_age=86400 id=1
+    record gmail.com MX 5 gmail-smtp-in.l.google.com
+    record gmail.com MX 4 mx.evil.test
+    place gmail
+    record gmail-smtp-in.l.google.com A "${at[gmail]}"
+    policy enforce "mx.$d"
+    mx 10 mx starttls=absent
+    record "free.$d" MX 10 "mx.$d"
+    world policy "good.$d" enforce "mx=mx.good.$d" max_age=86400 id=1
+    mx_of good
+    load_scene
+
+    local steps step line
+    mapfile -t steps < <(grep '^### [0-9]\. ' "$readme")
+    [ "${#steps[@]}" = 5 ] || wrong "there are ${#steps[@]} steps"
+    for step in "${steps[@]}"; do
+        follow_readme "$step" >"$work/said" 2>&1 || wrong "$step ends with $?: $(cat "$work/said")"
+        [[ $step != *configuration* ]] || echo "allow_private_addresses = true" >>/etc/mtasts.toml
+    done
+    grep -qx mtasts "$work/said" || wrong "the check says $(cat "$work/said")"
+    for line in "gmail.com: enforce" "router = mtasts, transport = remote_smtp_mtasts" "host gmail-smtp-in.l.google.com "; do
+        grep -qF "$line" "$work/said" || wrong "the check does not say '$line': $(cat "$work/said")"
+        grep -qF "${line% }" "$readme" || wrong "the README does not show '$line'"
+    done
+
+    # Exim is setuid: an ordinary user's environment must not decide which library it is.
+    as_nobody
+    export LD_LIBRARY_PATH=/nowhere
+    send "u@$d" "u@free.$d" "u@good.$d"
+    unset LD_LIBRARY_PATH
+    deferred
+    logged "== u@$d R=mtasts T=remote_smtp_mtasts defer \(-38\) .*the server did not offer TLS support"
+    at_receiver mx "delivered .*<u@$d>" && wrong "mail went in clear"
+    delivered_to mx "free.$d"
+    logged "=> u@free.$d R=dnslookup T=remote_smtp "
+    delivered_to mx.good "good.$d"
+    over_verified_tls mx.good
+    holds "the cache is Exim's" [ "$(stat -c %U /var/lib/mtasts/cache.db)" = Debian-exim ]
+
+    follow_readme "## Undo everything" >"$work/said" 2>&1 || wrong "undoing ends with $?: $(cat "$work/said")"
+    diff -r "$work/before" /etc/exim4 >"$work/said" || wrong "undoing leaves $(cat "$work/said")"
+    local left
+    left=$(find /usr/local /var/lib/mtasts /etc/mtasts.toml ! -type d 2>/dev/null)
+    [ -z "$left" ] || wrong "undoing leaves $left"
+    has_router && wrong "the router is there after undoing"
+    send
+    delivered_to mx
+    routed_by dnslookup
+    unset CARGO CARGO_TARGET_DIR
+    follow_readme "### 2. The directory of the cache"
 }

@@ -138,6 +138,7 @@ the_router_has_the_macro_of_debians_own_and_stands_before_all_that_look_up_mx() 
     lacking=$(comm -23 <(grep -o 'ROUTER_[A-Z_]*\( = .*\)\?' "$stock" | sort -u) <(grep -o 'ROUTER_[A-Z_]*\( = .*\)\?' "$ours" | sort -u))
     [ -z "$lacking" ] || wrong "it lacks $lacking"
     lacking=$(comm -23 <(sed -n '/^dnslookup:/,/^$/p' "$stock" | tr -d ' ' | sort -u) <(tr -d ' ' <"$ours" | sort -u))
+    # shellcheck disable=SC2016 # the dollars are Exim's
     [ "$lacking" = "$(printf '%s\n' 'debug_print="R:dnslookupfor$local_part@$domain"' dnslookup: driver=dnslookup \
         'ignore_target_hosts=ROUTER_DNSLOOKUP_IGNORE_TARGET_HOSTS' no_more transport=remote_smtp)" ] || wrong "it has not: $lacking"
     first=$(cd /etc/exim4/conf.d/router && grep -l -e 'driver = dnslookup' -e mtasts -- * | head -n 1)
