@@ -12,7 +12,7 @@ cp "$3" "$work/mtasts-world"
 # What `make install` and the commands of examples/exim/README.md need.
 source=$work/source
 mkdir "$source" "$source/examples"
-(cd "$here/../.." && cp -r Makefile Cargo.toml include packaging "$source" && cp -r examples/exim "$source/examples")
+(cd "$here/../.." && cp -r Makefile Cargo.toml README.md include packaging "$source" && cp -r examples/exim "$source/examples")
 readme=$source/examples/exim/README.md
 command=$(dirname "$2")/mtasts
 [ -f "$command" ] || command=$(dirname "$2")/../mtasts

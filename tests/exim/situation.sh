@@ -259,7 +259,7 @@ receive() {
     load_scene
     mark
     local start=$EPOCHREALTIME
-    printf '%s\r\n' "EHLO outside.test" "MAIL FROM:<$1>" "RCPT TO:<${2-$here_user}>" DATA "Subject: $name" '' Hello. . QUIT \
+    printf '%s\r\n' "EHLO outside.test" "MAIL FROM:<$1>" "RCPT TO:<${2-$here_user}>" DATA "From: ${1:-nobody@outside.test}" "Subject: $name" '' Hello. . QUIT \
         | timeout 60 exim4 -odf -oMa 192.0.2.99 -bs >"$work/replies" 2>"$work/stderr" \
         || wrong "exim4 -bs ended with $?: $(cat "$work/stderr")"
     milliseconds=$(((${EPOCHREALTIME/./} - ${start/./}) / 1000))
@@ -275,7 +275,7 @@ nobody_asked_about() {
 }
 
 sender_is_taken_without_a_question() { # the sender's domain has been set up
-    configure_exim internet split "CHECK_RCPT_VERIFY_SENDER = 1"
+    configure_exim internet split "CHECK_RCPT_VERIFY_SENDER = 1" "CHECK_DATA_VERIFY_HEADER_SENDER = 1"
     receive "sender@$d"
     replied '^250 OK id='
     logged "<= sender@$d "

@@ -9,6 +9,19 @@ the_split_configuration_has_the_router_and_enforces() {
     covered
 }
 
+# The short version, for those who know their way.
+the_commands_of_the_first_readme_enforce() {
+    configured=short
+    answer_debconf internet split
+    printf '%s\n' "LIBMTASTS = $library" "MAIN_HARDCODE_PRIMARY_HOSTNAME = sender.test" \
+        "ROUTER_DNSLOOKUP_IGNORE_TARGET_HOSTS = <; 0.0.0.0" >"$(macros)"
+    local commands
+    commands=$(awk '/^Exim enforces/ { here = 1 } /^Two commands/ { here = 0 } here && sub(/^    /, "")' "$source/README.md")
+    (cd "$source" && bash -euc "$commands") >"$work/said" 2>&1 || wrong "they end with $?: $(cat "$work/said")"
+    holds "the router is there" has_router
+    covered
+}
+
 the_unsplit_configuration_has_the_router_and_enforces() {
     configure_exim internet unsplit
     holds "the router is there" has_router
