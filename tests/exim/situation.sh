@@ -69,7 +69,7 @@ open_case() {
     at=() exim=(exim4) sender='<>'
     forget
     # What a case has changed in the configurations ends with it.
-    [ "$configured" = internet ] || configure_exim internet
+    [ "$configured" = internet ] || configure_exim_as_usual
     configure_mtasts
     mark
 }
