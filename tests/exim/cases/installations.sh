@@ -153,7 +153,7 @@ the_router_has_the_macro_of_debians_own_and_stands_before_all_that_look_up_mx() 
     lacking=$(comm -23 <(sed -n '/^dnslookup:/,/^$/p' "$stock" | tr -d ' ' | sort -u) <(tr -d ' ' <"$ours" | sort -u))
     # shellcheck disable=SC2016 # the dollars are Exim's
     [ "$lacking" = "$(printf '%s\n' 'debug_print="R:dnslookupfor$local_part@$domain"' dnslookup: driver=dnslookup \
-        'ignore_target_hosts=ROUTER_DNSLOOKUP_IGNORE_TARGET_HOSTS' no_more transport=remote_smtp)" ] || wrong "it has not: $lacking"
+        'ignore_target_hosts=ROUTER_DNSLOOKUP_IGNORE_TARGET_HOSTS' no_more same_domain_copy_routing=yes transport=remote_smtp)" ] || wrong "it has not: $lacking"
     first=$(cd /etc/exim4/conf.d/router && grep -l -e 'driver = dnslookup' -e mtasts -- * | head -n 1)
     [ "$first" = 190_mtasts ] || wrong "$first comes first"
 }
@@ -162,15 +162,15 @@ the_router_has_the_macro_of_debians_own_and_stands_before_all_that_look_up_mx() 
 
 a_queue_run_delivers_200_messages_once_each() {
     enqueue_200_messages
-    exim4 -qq
+    exim4 -q
     all_200_have_arrived_once_and_in_the_right_place
 }
 
 four_queue_runners_at_once_deliver_200_messages_once_each() {
     enqueue_200_messages
-    local runners=()
-    for _ in 1 2 3 4; do
-        exim4 -q &
+    local runners=() kind
+    for kind in -q -q -qq -qq; do
+        exim4 "$kind" &
         runners+=($!)
     done
     wait "${runners[@]}"
