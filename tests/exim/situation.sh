@@ -408,7 +408,7 @@ mail_goes_to_the_smarthost() { # TYPE
     has_router && wrong "$1 has the router"
     policy enforce "mx.$d"
     mx 10 mx
-    place smarthost
+    receiver smarthost
     record smarthost.test A "${at[smarthost]}"
     world smtp "${at[smarthost]}:25" name=smarthost.test
     send
@@ -445,7 +445,7 @@ followed_word_for_word() { # split|unsplit
     world policy gmail.com enforce "mx=gmail-smtp-in.l.google.com,*.gmail-smtp-in.l.google.com" max_age=86400 id=1
     record gmail.com MX 5 gmail-smtp-in.l.google.com
     record gmail.com MX 4 mx.evil.test
-    place gmail
+    receiver gmail
     record gmail-smtp-in.l.google.com A "${at[gmail]}"
     policy enforce "mx.$d"
     mx 10 mx starttls=absent
