@@ -6,7 +6,6 @@ a_broken_mtasts_toml_does_not_stop_mail() {
     mx 10 mx
     send
     delivered_to mx
-    configure_mtasts
 }
 
 a_missing_library_defers() {
@@ -41,27 +40,4 @@ exim_be_prints_what_the_library_says() {
     refuses "mtasts_exim}{$d}{}" "$d"
     # Names that would mean something else when Exim reads the list.
     refuses "mtasts_exim}{$d}{10 a/mx.$d,10 a:25.$d,10 a\\\$domain.$d,10 a b.$d,10 127.0.0.1}" "$d"
-}
-
-the_unsplit_configuration_has_the_router_and_enforces() {
-    configure_exim internet unsplit
-    holds "the router is there" has_router
-    policy enforce "mx.$d"
-    mx 10 evil
-    mx 20 mx
-    send
-    delivered_to mx
-    over_verified_tls mx
-    untouched evil
-    configure_exim internet
-}
-
-only_configurations_that_route_by_mx_have_the_router() {
-    holds "internet has it" has_router
-    local type
-    for type in smarthost satellite local; do
-        configure_exim "$type"
-        has_router && wrong "$type has it"
-    done
-    configure_exim internet
 }
