@@ -5,7 +5,8 @@
 enforce_and_a_null_mx_bounces_without_asking_the_stock_router() {
     policy enforce "mx.$d"
     record "$d" MX 0 .
-    receiver_at_domain
+    named domain "$d"
+    receiver domain
     send
     bounced
     logged 'accepts no mail \(null MX\)'
@@ -23,15 +24,31 @@ enforce_and_mx_records_that_cannot_be_looked_up_defers() {
 
 # ---- testing, none, absent: the stock router decides ----
 
-# Conformance: S5-2.
-testing_and_an_mx_without_starttls_delivers() {
+testing_delivers() { # WORD-OF-RECEIVER
     policy testing "mx.$d"
-    mx 10 mx starttls=absent
+    mx 10 mx "$1"
     send
     delivered_to mx
     routed_by dnslookup
+}
+# Conformance: S5-2.
+testing_and_an_mx_without_starttls_delivers() {
+    testing_delivers starttls=absent
     in_clear
 }
+testing_and_a_refused_starttls_delivers() {
+    testing_delivers starttls=refused
+    in_clear
+}
+testing_and_a_broken_handshake_delivers() {
+    testing_delivers starttls=broken
+    in_clear
+}
+testing_and_a_certificate_for_another_name_delivers() { testing_delivers certificate=wrong-name; }
+testing_and_a_self_signed_certificate_delivers() { testing_delivers certificate=self-signed; }
+testing_and_an_expired_certificate_delivers() { testing_delivers certificate=expired; }
+testing_and_an_unknown_ca_delivers() { testing_delivers certificate=unknown-ca; }
+testing_and_a_good_mx_delivers_by_the_stock_router() { testing_delivers certificate=good; }
 
 testing_and_an_unlisted_mx_delivers() {
     policy testing "mx.$d"
@@ -41,11 +58,29 @@ testing_and_an_unlisted_mx_delivers() {
     routed_by dnslookup
 }
 
-testing_and_a_certificate_for_another_name_delivers() {
+testing_and_an_unlisted_first_mx_is_used_all_the_same() {
     policy testing "mx.$d"
-    mx 10 mx certificate=wrong-name
+    mx 10 other
+    mx 20 mx
     send
-    delivered_to mx
+    delivered_to other
+    untouched mx
+}
+
+testing_and_a_null_mx_bounces() {
+    policy testing "mx.$d"
+    record "$d" MX 0 .
+    send
+    bounced
+    logged 'indicated no SMTP service'
+}
+
+testing_and_no_mx_delivers_to_the_domain() {
+    policy testing "mx.$d"
+    named domain "$d"
+    receiver domain
+    send
+    delivered_to domain
     routed_by dnslookup
 }
 
