@@ -19,9 +19,9 @@
 #   exim_has FILE               standard input becomes this file of Exim's split configuration
 #   send [RECIPIENT...]         sends one message, to u@$d when nobody is named, from $sender
 #   queue [RECIPIENT...]        leaves one in the queue, with its addresses routed
-#   run_queue                   tries all that is in the queue and due, one message after the other
+#   run_queue                   tries all that is in the queue and due, in the order of `queue`
 #
-# and then what must have happened since `send`:
+# and then what must have happened since `send` or `run_queue`:
 #
 #   delivered_to LABEL [DOMAIN] the message for u@DOMAIN went to LABEL and nowhere else
 #   over_verified_tls LABEL [N] with a checked certificate, asked for as LABEL.$d, or N
@@ -149,26 +149,28 @@ load_scene() {
 }
 
 # A null sender: no bounce is sent, and what fails is frozen.
-hand_to_exim() { # OPTION [RECIPIENT...]
-    local option=$1
-    shift
+hand_to_exim() { # [RECIPIENT...], with ${options[@]}
     [ $# -gt 0 ] || set -- "u@$d"
-    printf 'Subject: %s\n\nHello.\n' "$name" | timeout 100 exim4 "$option" -oi -f "$sender" -- "$@" 2>"$work/stderr" \
+    printf 'Subject: %s\n\nHello.\n' "$name" | timeout 100 exim4 -odf ${options[@]+"${options[@]}"} -oi -f "$sender" -- "$@" 2>"$work/stderr" \
         || wrong "exim4 ended with $?: $(cat "$work/stderr")"
 }
 
 send() {
     load_scene
     mark
-    hand_to_exim -odf "$@"
+    hand_to_exim "$@"
 }
 
 queue() {
+    local options=(-odqs)
+    # Exim runs its queue in an order of chance otherwise.
+    [ "$exim_is_changed" = yes ] || exim_has main/001_queue <<<'queue_run_in_order = true'
     load_scene
-    hand_to_exim -odqs "$@"
+    hand_to_exim "$@"
 }
 
 run_queue() {
+    mark
     timeout 100 exim4 -q 2>"$work/stderr" || wrong "exim4 -q ended with $?: $(cat "$work/stderr")"
 }
 

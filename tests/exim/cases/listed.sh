@@ -174,7 +174,7 @@ enforce_and_equal_preferences_share_the_load() {
     says "mtasts_exim}{$d}{10 one.$d,10 two.$d}" "one.$d:two.$d|two.$d:one.$d"
     # One in a thousand million runs sees the same host thirty times.
     for _ in $(seq 30); do
-        hand_to_exim -odf
+        hand_to_exim
         at_receiver one delivered && at_receiver two delivered && break
     done
     over_verified_tls one

@@ -124,24 +124,3 @@ a_policy_host_with_a_wrong_certificate_and_nothing_cached_counts_as_no_policy() 
     delivered_to mx
     routed_by dnslookup
 }
-
-one_message_to_an_enforced_and_a_free_domain_treats_each_as_it_wants() {
-    policy enforce "mx.$d"
-    mx 10 mx starttls=absent
-    record "free.$d" MX 10 "free.$d"
-    receiver free starttls=absent
-    send "u@$d" "u@free.$d"
-    deferred
-    delivered_to free "free.$d"
-}
-
-# Retry hints: what enforcement refused must not delay others at the same host.
-mail_without_a_policy_is_not_delayed_by_an_enforced_failure_at_the_same_host() {
-    policy enforce "mx.$d"
-    mx 10 mx starttls=absent
-    record "free.$d" MX 10 "mx.$d"
-    send
-    deferred
-    send "u@free.$d"
-    delivered_to mx "free.$d"
-}
