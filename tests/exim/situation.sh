@@ -17,6 +17,7 @@
 #   world WORDS                 any other line of the scene
 #   forget                      empties the scene; the receivers keep their addresses
 #   exim_has FILE               standard input becomes this file of Exim's split configuration
+#   hours_later N               what is cached about $d is so much older; `|| return`, since it may be skipped
 #   send [RECIPIENT...]         sends one message, to u@$d when nobody is named, from $sender
 #   queue [RECIPIENT...]        leaves one in the queue, with its addresses routed
 #   run_queue                   tries all that is in the queue and due, in the order of `queue`
@@ -31,7 +32,7 @@
 #   routed_by ROUTER            mtasts or dnslookup
 #   untouched LABEL...          nobody connected to that receiver
 #   connections LABEL N         so many did
-#   asked N TYPE NAME           so many questions of this kind came to the resolver
+#   asked TYPE NAME [N]         such a question came to the resolver, or N of them
 #   logged PATTERN              an extended regular expression for Exim's log
 #   holds WHAT COMMAND...       any command that must succeed
 #   says CALL PATTERN           what ${dlfunc{LIBRARY}{CALL} gives; `refuses`: with what it fails
@@ -46,7 +47,10 @@ close_case() {
     trouble=$trouble$(cat "$work/unknown" 2>/dev/null)
     rm -f "$work/unknown"
     if [ "$exim_is_changed" = yes ]; then configure_exim internet; fi
-    if [ -z "$trouble" ]; then
+    [ "${MTASTS_NO_SKIP-}" != 1 ] || trouble=$trouble${skipped:+ $skipped;}
+    if [ -z "$trouble" ] && [ -n "$skipped" ]; then
+        echo "SKIPPED $name: $skipped"
+    elif [ -z "$trouble" ]; then
         echo "PASS $name"
         passed=$((passed + 1))
     else
@@ -82,7 +86,7 @@ run_cases() {
 
 open_case() {
     number=$((number + 1))
-    d=d$number.test net=1 trouble=''
+    d=d$number.test net=1 trouble='' skipped=''
     at=() full=() sender='<>' exim_is_changed=no
     rm -f /var/spool/exim4/input/* /var/spool/exim4/msglog/*
     forget
@@ -172,6 +176,18 @@ queue() {
 run_queue() {
     mark
     timeout 100 exim4 -q 2>"$work/stderr" || wrong "exim4 -q ended with $?: $(cat "$work/stderr")"
+}
+
+# The clock is the machine's, so that the times in the cache go back instead.
+hours_later() {
+    command -v sqlite3 >/dev/null || { skipped="sqlite3 is not installed"; return 1; }
+    local column set='' seconds=$(($1 * 3600))
+    for column in fetched_at expires_at checked_at checked_until refresh_at; do
+        set="$set${set:+, }$column = $column - $seconds"
+    done
+    sqlite3 /var/lib/mtasts/cache.db "UPDATE domain SET $set WHERE name = '$d' AND body IS NOT NULL; SELECT changes();" \
+        >"$work/changes" 2>&1
+    [ "$(cat "$work/changes")" = 1 ] || wrong "the cache was not made older: $(cat "$work/changes")"
 }
 
 exim_has() { # a file below /etc/exim4/conf.d, until the case has ended
@@ -267,10 +283,10 @@ connections() { # LABEL N
     [ "$count" = "$2" ] || wrong "$count connections to $1, want $2"
 }
 
-asked() { # N TYPE NAME
+asked() { # TYPE NAME [N]
     local count
-    count=$(tail -c "+$((dns_mark + 1))" "$world_dir/dns.log" | grep -Fxc "$2 $3")
-    [ "$count" = "$1" ] || wrong "$count questions for $2 of $3, want $1"
+    count=$(tail -c "+$((dns_mark + 1))" "$world_dir/dns.log" | grep -Fxc "$1 $2")
+    [ "$count" -gt 0 ] && [ "$count" = "${3-$count}" ] || wrong "$count questions for $1 of $2, want ${3-some}"
 }
 
 # The world's log: "ADDRESS connect", "ADDRESS starttls sni=NAME version=VERSION",

@@ -67,7 +67,7 @@ enforce_and_mx_records_that_turn_from_good_to_evil_deliver_to_the_good_one() {
     delivered_to mx
     over_verified_tls mx
     untouched evil
-    asked 1 MX "$d"
+    asked MX "$d" 1
 }
 
 enforce_and_mx_records_that_turn_from_evil_to_good_defer() {

@@ -46,44 +46,35 @@ a_record_that_does_not_exist_delivers_where_the_configuration_says_defer() {
     configure_mtasts
 }
 
-# Cached is what the policy said at first contact; the setting is for domains of which nothing is known.
-cached_policy_outlives_a_failing_record() { # proceed|defer
+# Nothing of the policy can be looked up again, and DNS shows the attacker's MX first.
+cached_policy_outlives() { # HOURS FAILURE
     policy enforce "mx.$d"
     mx 20 mx
     mx 10 evil
     send
     delivered_to mx
-    on_dns_error "$1"
-    record "_mta-sts.$d" SERVFAIL
-    record "mta-sts.$d" SERVFAIL
-    send
-    delivered_to mx
-    over_verified_tls mx
-    untouched evil
-    configure_mtasts
-}
-a_cached_policy_is_enforced_with_its_record_failing_where_the_configuration_says_proceed() {
-    cached_policy_outlives_a_failing_record proceed
-}
-a_cached_policy_is_enforced_with_its_record_failing_where_the_configuration_says_defer() {
-    cached_policy_outlives_a_failing_record defer
-}
-
-a_cached_policy_is_enforced_with_its_record_gone() {
-    policy enforce "mx.$d"
-    mx 20 mx
-    mx 10 evil
-    send
-    delivered_to mx
+    hours_later "$1" || return
     forget
-    record "_mta-sts.$d" NXDOMAIN
-    record "mta-sts.$d" NXDOMAIN
+    record "_mta-sts.$d" "$2"
+    record "mta-sts.$d" "$2"
     mx 20 mx
     mx 10 evil
     send
     delivered_to mx
     over_verified_tls mx
     untouched evil
+    asked TXT "_mta-sts.$d"
+}
+a_cached_policy_is_enforced_with_its_record_failing() { cached_policy_outlives 2 SERVFAIL; }
+a_cached_policy_is_enforced_with_its_record_gone() { cached_policy_outlives 2 NXDOMAIN; }
+a_cached_policy_is_enforced_with_its_record_failing_when_it_is_to_be_fetched_anew() { cached_policy_outlives 23 SERVFAIL; }
+a_cached_policy_is_enforced_with_its_record_gone_when_it_is_to_be_fetched_anew() { cached_policy_outlives 23 NXDOMAIN; }
+
+# The setting is for domains of which nothing is known.
+a_cached_policy_is_enforced_with_its_record_failing_where_the_configuration_says_defer() {
+    on_dns_error defer
+    cached_policy_outlives 2 SERVFAIL
+    configure_mtasts
 }
 
 a_cached_policy_of_testing_delivers_with_its_record_failing_where_the_configuration_says_defer() {
@@ -91,11 +82,42 @@ a_cached_policy_of_testing_delivers_with_its_record_failing_where_the_configurat
     mx 10 mx starttls=absent
     send
     delivered_to mx
+    hours_later 2 || return
     on_dns_error defer
     record "_mta-sts.$d" SERVFAIL
     send
     delivered_to mx
     routed_by dnslookup
+    asked TXT "_mta-sts.$d"
+    configure_mtasts
+}
+
+# The policy's life was a day, and nobody has one that is newer.
+an_expired_policy_with_its_record_failing_is_no_policy() {
+    policy enforce "mx.$d"
+    mx 10 mx
+    send
+    delivered_to mx
+    over_verified_tls mx
+    hours_later 25 || return
+    record "_mta-sts.$d" SERVFAIL
+    receiver mx starttls=absent
+    send
+    delivered_to mx
+    routed_by dnslookup
+}
+
+an_expired_policy_with_its_record_failing_defers_where_the_configuration_says_defer() {
+    policy enforce "mx.$d"
+    mx 10 mx
+    send
+    delivered_to mx
+    hours_later 25 || return
+    on_dns_error defer
+    record "_mta-sts.$d" SERVFAIL
+    send
+    deferred
+    untouched mx
     configure_mtasts
 }
 
@@ -153,16 +175,58 @@ a_cached_policy_is_enforced_with_its_host_down_and_a_new_id() {
     mx 10 evil
     send
     delivered_to mx
-    forget
+    hours_later 2 || return
     record "_mta-sts.$d" TXT '"v=STSv1; id=2;"'
-    mx 20 mx
-    mx 10 evil
     tell_world off https
     send
     delivered_to mx
     over_verified_tls mx
     untouched evil
+    asked TXT "_mta-sts.$d"
     tell_world on https
+}
+
+new_policy() { # MODE PATTERNS, after two hours
+    policy enforce "mx.$d"
+    mx 10 mx
+    send
+    delivered_to mx
+    routed_by mtasts
+    hours_later 2 || return
+    forget
+    world policy "$d" "$1" "mx=$2" max_age=86400 id=2
+}
+a_new_policy_that_enforces_nothing_sets_the_next_message_free() {
+    new_policy none '' || return
+    mx 10 other starttls=absent
+    send
+    delivered_to other
+    routed_by dnslookup
+}
+a_new_policy_that_lists_other_hosts_is_enforced_by_the_next_message() {
+    new_policy enforce "other.$d" || return
+    mx 10 mx
+    mx 20 other
+    send
+    delivered_to other
+    over_verified_tls other
+    untouched mx
+}
+
+# The operators have changed policy and MX records, and forgot the id (RFC 8461 section 5.1).
+# Conformance: S5-4.
+a_cached_policy_that_lists_no_host_is_fetched_anew_before_it_refuses() {
+    policy enforce "mx.$d"
+    mx 10 mx
+    send
+    delivered_to mx
+    hours_later 2 || return
+    forget
+    policy enforce "other.$d"
+    mx 10 other
+    send
+    delivered_to other
+    over_verified_tls other
 }
 
 # ---- addresses of policy hosts: loopback counts as private ----
@@ -183,10 +247,14 @@ a_cached_policy_is_enforced_with_its_host_on_a_private_address() {
     mx 10 evil
     send
     delivered_to mx
+    hours_later 2 || return
     : >/etc/mtasts.toml
+    policy testing "mx.$d"
+    record "_mta-sts.$d" TXT '"v=STSv1; id=2;"'
     send
     delivered_to mx
     over_verified_tls mx
     untouched evil
+    asked A "mta-sts.$d"
     configure_mtasts
 }
