@@ -4,8 +4,9 @@
 # ---- connections ----
 
 # On 127.99.0.0/16 the stock transport uses no TLS, so that each delivery shows whose connection it had.
-one_host_for_enforced_and_free_mail() { # [WORDS-OF-RECEIVER]
-    net=99
+one_host_for_both() { # NET [WORDS-OF-RECEIVER]
+    net=$1
+    shift
     policy enforce "mx.$d"
     mx 10 mx "$@"
     record "free.$d" MX 10 "mx.$d"
@@ -19,19 +20,19 @@ each_has_its_own_connection() { # N
 }
 
 one_message_for_enforced_and_free_mail_at_one_host_makes_two_connections() {
-    one_host_for_enforced_and_free_mail
+    one_host_for_both 99
     send "u@$d" "u@free.$d"
     each_has_its_own_connection 2
 }
 
 one_message_for_free_and_enforced_mail_at_one_host_makes_two_connections() {
-    one_host_for_enforced_and_free_mail
+    one_host_for_both 99
     send "u@free.$d" "u@$d"
     each_has_its_own_connection 2
 }
 
 queued_messages_for_enforced_and_free_mail_at_one_host_share_no_connection() {
-    one_host_for_enforced_and_free_mail
+    one_host_for_both 99
     queue "u@free.$d"
     queue "u@$d"
     queue "u@free.$d"
@@ -134,10 +135,7 @@ queued_messages_for_two_enforced_domains_reach_only_the_one_that_the_certificate
 }
 
 queued_messages_with_a_bad_certificate_do_not_use_the_connection_of_the_stock_transport() {
-    net=1
-    policy enforce "mx.$d"
-    mx 10 mx certificate=expired
-    record "free.$d" MX 10 "mx.$d"
+    one_host_for_both 1 certificate=expired
     queue "u@free.$d"
     queue "u@$d"
     queue "u@free.$d"

@@ -142,6 +142,34 @@ enforce_and_two_cnamed_mx_are_each_asked_by_the_name_of_the_mx_record() {
     asked_as first "one.$d"
 }
 
+enforce_and_an_unlisted_cname_of_the_host_of_a_listed_one_is_not_its_name() {
+    policy enforce "two.$d"
+    record "$d" MX 10 "one.$d"
+    record "$d" MX 20 "two.$d"
+    record "one.$d" CNAME "real.$d"
+    record "two.$d" CNAME "real.$d"
+    receiver real
+    send
+    delivered_to real
+    over_verified_tls real "two.$d"
+    connections real 1
+}
+
+# The certificate is for the second name, which is tried when the first has failed.
+enforce_and_two_listed_cnames_of_one_host_deliver_under_the_name_of_its_certificate() {
+    policy enforce "one.$d,two.$d"
+    record "$d" MX 10 "one.$d"
+    record "$d" MX 20 "two.$d"
+    record "one.$d" CNAME "real.$d"
+    record "two.$d" CNAME "real.$d"
+    receiver real
+    world smtp "$(socket real)" "name=two.$d" sni=ignored
+    send
+    delivered_to real
+    logged "=> u@$d .* CV=yes"
+    not_logged '== '
+}
+
 enforce_and_a_cnamed_mx_with_a_certificate_for_another_name_defers() {
     policy enforce "alias.$d"
     record "$d" MX 10 "alias.$d"
