@@ -12,6 +12,7 @@ listed_name_fails_beside_evil() { # FAILURE
     deferred
     untouched evil
     not_logged 'R=dnslookup'
+    not_logged Frozen
 }
 enforce_and_a_listed_name_that_does_not_exist_beside_an_unlisted_one_defers() { listed_name_fails_beside_evil NXDOMAIN; }
 enforce_and_a_listed_name_that_fails_beside_an_unlisted_one_defers() { listed_name_fails_beside_evil SERVFAIL; }
@@ -27,6 +28,7 @@ listed_name_fails_alone() { # FAILURE
     deferred
     untouched evil
     not_logged 'R=dnslookup'
+    not_logged Frozen
 }
 enforce_and_only_a_listed_name_that_does_not_exist_defers() { listed_name_fails_alone NXDOMAIN; }
 enforce_and_only_a_listed_name_that_fails_defers() { listed_name_fails_alone SERVFAIL; }

@@ -352,6 +352,15 @@ enforce_delivers_to_the_backup_although_the_first_mx_has_no_answer_in_dns() {
     over_verified_tls mx
 }
 
+enforce_delivers_to_the_backup_although_the_first_mx_does_not_exist() {
+    policy enforce "*.$d"
+    record "$d" MX 10 "gone.$d"
+    mx 20 mx
+    send
+    delivered_to mx
+    over_verified_tls mx
+}
+
 enforce_and_a_domain_that_is_a_cname_is_asked_about_as_given() {
     policy enforce "mx.$d"
     record "$d" CNAME "target.$d"
