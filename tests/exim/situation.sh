@@ -32,7 +32,7 @@
 #   routed_by ROUTER            mtasts or dnslookup
 #   untouched LABEL...          nobody connected to that receiver
 #   connections LABEL N         so many did
-#   asked TYPE NAME [N]         such a question came to the resolver, or N of them
+#   asked TYPE NAME [N]         such a question came to the resolver, or N of them; `not_asked`: none
 #   logged PATTERN              an extended regular expression for Exim's log
 #   holds WHAT COMMAND...       any command that must succeed
 #   says CALL PATTERN           what ${dlfunc{LIBRARY}{CALL} gives; `refuses`: with what it fails
@@ -289,6 +289,10 @@ asked() { # TYPE NAME [N]
     if [ "$count" = 0 ] || [ "$count" != "${3-$count}" ]; then
         wrong "$count questions for $1 of $2, want ${3-some}"
     fi
+}
+
+not_asked() { # TYPE NAME
+    ! tail -c "+$((dns_mark + 1))" "$world_dir/dns.log" | grep -Fxq "$1 $2" || wrong "somebody asked for $1 of $2"
 }
 
 # The world's log: "ADDRESS connect", "ADDRESS starttls sni=NAME version=VERSION",

@@ -139,6 +139,7 @@ enforce_and_two_recipients_of_a_domain_that_turns_to_evil_never_reach_evil() {
     mx_in_turn 2 10 evil
     send "u@$d" "v@$d"
     delivered_to mx
+    asked MX "$d" 1
     untouched evil
     not_logged 'R=dnslookup'
 }

@@ -22,6 +22,25 @@ enforce_and_mx_records_that_cannot_be_looked_up_defers() {
     untouched mx
 }
 
+# That nobody answers is not "no MX record", which would make the domain its own host.
+enforce_and_mx_records_that_cannot_be_looked_up_do_not_lead_to_the_domain_itself() {
+    policy enforce "$d"
+    named domain "$d"
+    receiver domain
+    record "$d" MX SERVFAIL
+    send
+    deferred
+    untouched domain
+}
+
+mail_for_a_local_domain_is_none_of_its_business() {
+    send nobody-here@sender.test
+    logged '\*\* nobody-here@sender.test'
+    not_logged 'R=mtasts'
+    not_asked TXT _mta-sts.sender.test
+    not_asked MX sender.test
+}
+
 # ---- testing, none, absent: the stock router decides ----
 
 testing_delivers() { # WORD-OF-RECEIVER
