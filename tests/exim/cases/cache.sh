@@ -8,6 +8,8 @@ a_cached_policy_is_enforced_with_its_record_and_its_host_switched_off() {
     mx 10 evil
     send
     delivered_to mx
+    # Long enough that the record is asked for again and the policy is to be fetched anew.
+    hours_later 23 || return
     forget
     record "_mta-sts.$d" SERVFAIL
     record "mta-sts.$d" SERVFAIL
@@ -18,6 +20,7 @@ a_cached_policy_is_enforced_with_its_record_and_its_host_switched_off() {
     delivered_to mx
     over_verified_tls mx
     untouched evil
+    asked TXT "_mta-sts.$d"
     forget
     record "_mta-sts.$d" SERVFAIL
     record "$d" MX 10 "evil.$d"

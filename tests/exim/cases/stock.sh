@@ -5,7 +5,8 @@
 enforce_and_a_null_mx_bounces_without_asking_the_stock_router() {
     policy enforce "mx.$d"
     record "$d" MX 0 .
-    receiver_at_domain
+    named domain "$d"
+    receiver domain
     send
     bounced
     logged 'accepts no mail \(null MX\)'
@@ -21,17 +22,52 @@ enforce_and_mx_records_that_cannot_be_looked_up_defers() {
     untouched mx
 }
 
+# That nobody answers is not "no MX record", which would make the domain its own host.
+enforce_and_mx_records_that_cannot_be_looked_up_do_not_lead_to_the_domain_itself() {
+    policy enforce "$d"
+    named domain "$d"
+    receiver domain
+    record "$d" MX SERVFAIL
+    send
+    deferred
+    untouched domain
+}
+
+mail_for_a_local_domain_is_none_of_its_business() {
+    send nobody-here@sender.test
+    logged '\*\* nobody-here@sender.test'
+    not_logged 'R=mtasts'
+    not_asked TXT _mta-sts.sender.test
+    not_asked MX sender.test
+}
+
 # ---- testing, none, absent: the stock router decides ----
 
-# Conformance: S5-2.
-testing_and_an_mx_without_starttls_delivers() {
+testing_delivers() { # WORD-OF-RECEIVER
     policy testing "mx.$d"
-    mx 10 mx starttls=absent
+    mx 10 mx "$1"
     send
     delivered_to mx
     routed_by dnslookup
+}
+# Conformance: S5-2.
+testing_and_an_mx_without_starttls_delivers() {
+    testing_delivers starttls=absent
     in_clear
 }
+testing_and_a_refused_starttls_delivers() {
+    testing_delivers starttls=refused
+    in_clear
+}
+testing_and_a_broken_handshake_delivers() {
+    testing_delivers starttls=broken
+    in_clear
+}
+testing_and_a_certificate_for_another_name_delivers() { testing_delivers certificate=wrong-name; }
+testing_and_a_self_signed_certificate_delivers() { testing_delivers certificate=self-signed; }
+testing_and_an_expired_certificate_delivers() { testing_delivers certificate=expired; }
+testing_and_an_unknown_ca_delivers() { testing_delivers certificate=unknown-ca; }
+testing_and_a_good_mx_delivers_by_the_stock_router() { testing_delivers certificate=good; }
 
 testing_and_an_unlisted_mx_delivers() {
     policy testing "mx.$d"
@@ -41,11 +77,29 @@ testing_and_an_unlisted_mx_delivers() {
     routed_by dnslookup
 }
 
-testing_and_a_certificate_for_another_name_delivers() {
+testing_and_an_unlisted_first_mx_is_used_all_the_same() {
     policy testing "mx.$d"
-    mx 10 mx certificate=wrong-name
+    mx 10 other
+    mx 20 mx
     send
-    delivered_to mx
+    delivered_to other
+    untouched mx
+}
+
+testing_and_a_null_mx_bounces() {
+    policy testing "mx.$d"
+    record "$d" MX 0 .
+    send
+    bounced
+    logged 'indicated no SMTP service'
+}
+
+testing_and_no_mx_delivers_to_the_domain() {
+    policy testing "mx.$d"
+    named domain "$d"
+    receiver domain
+    send
+    delivered_to domain
     routed_by dnslookup
 }
 
@@ -88,25 +142,4 @@ a_policy_host_with_a_wrong_certificate_and_nothing_cached_counts_as_no_policy() 
     send
     delivered_to mx
     routed_by dnslookup
-}
-
-one_message_to_an_enforced_and_a_free_domain_treats_each_as_it_wants() {
-    policy enforce "mx.$d"
-    mx 10 mx starttls=absent
-    record "free.$d" MX 10 "free.$d"
-    receiver free starttls=absent
-    send "u@$d" "u@free.$d"
-    deferred
-    delivered_to free "free.$d"
-}
-
-# Retry hints: what enforcement refused must not delay others at the same host.
-mail_without_a_policy_is_not_delayed_by_an_enforced_failure_at_the_same_host() {
-    policy enforce "mx.$d"
-    mx 10 mx starttls=absent
-    record "free.$d" MX 10 "mx.$d"
-    send
-    deferred
-    send "u@free.$d"
-    delivered_to mx "free.$d"
 }

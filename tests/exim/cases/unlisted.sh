@@ -71,21 +71,3 @@ enforce_and_an_ip_address_as_mx_defers_without_a_connection() {
     deferred
     untouched evil
 }
-
-# The MX names of both domains lead to one host, which has a certificate for each.
-# Conformance: S4.2-6.
-enforce_for_two_domains_on_one_host_checks_the_certificate_of_each() {
-    local other=other.$d
-    policy enforce "one.$d"
-    world policy "$other" enforce "mx=two.$other" max_age=86400 id=1
-    record "$d" MX 10 "one.$d"
-    record "$other" MX 10 "two.$other"
-    record "one.$d" CNAME "shared.$d"
-    record "two.$other" CNAME "shared.$d"
-    receiver shared
-    send "u@$d" "u@$other"
-    delivered_to shared
-    delivered_to shared "$other"
-    over_verified_tls shared "one.$d"
-    over_verified_tls shared "two.$other"
-}

@@ -19,6 +19,8 @@ Quotes keep blanks together; inside them \r \n \t \\ \" and \xHH stand for bytes
                                        TYPE: TXT "..."..., MX N HOST, A IP, AAAA IP, CNAME HOST,
                                        TLSA N N N HEX (or `leaf`: SHA-256 of this world's key, for 3 1 1)
   dns NAME [TYPE] FAILURE [ttl=N]      FAILURE: SERVFAIL, REFUSED, SILENT, REFERRAL, NXDOMAIN, NODATA (ttl: of the SOA)
+  dns NAME TYPE ... turn=N             only the Nth question gets this answer; the last turn stays. Counted from 1
+                                       A name may hold \X and \DDD (decimal), as in a zone file: a\032b.test
   authentic NAME                       the AD flag for this name
   policy DOMAIN MODE mx=A,B [max_age=N] [OPTION...]    TXT record, address and site; MODE: enforce, testing, none
   body DOMAIN "TEXT" [OPTION...]                       the same with this body
@@ -26,7 +28,8 @@ Quotes keep blanks together; inside them \r \n \t \\ \" and \xHH stand for bytes
   status DOMAIN silent|no-handshake [OPTION...]        the policy host never answers
                                        OPTION: id=ID certificate=KIND address=IP. What is not given is id=1,
                                        certificate=good and the HTTPS address; `status` keeps what is there
-  smtp ADDR:PORT name=HOST [certificate=KIND] [starttls=offered|absent|refused|broken]
+  smtp ADDR:PORT name=HOST [certificate=KIND] [starttls=offered|absent|refused|broken] [sni=heeded|ignored]
+                                       The certificate is for the name that the client asks for; sni=ignored: for HOST
                                        KIND: good, wrong-name, expired, not-yet-valid, self-signed,
                                        self-signed-ca, unknown-ca, wrong-signature, signed-by-server,
                                        expired-intermediate, no-intermediate, cn-only, no-dns-id, wildcard,
@@ -48,15 +51,19 @@ pub fn apply(world: &World, file: &str, text: &[u8]) -> Result<(), String> {
         let words = split(text.strip_suffix(b"\r").unwrap_or(text)).map_err(|error| at(number, error))?;
         let Some((kind, words)) = words.split_first() else { continue };
         let line = parse(&kind.text()?, words, world).map_err(|error| at(number, error))?;
-        if !lines.iter_mut().any(|(_, earlier)| earlier.absorbs(&line)) {
-            lines.push((number, line));
+        if lines.iter_mut().any(|(_, earlier)| earlier.absorbs(&line)) {
+            continue;
         }
+        if let Line::Dns { name, turn: turn @ 2.., .. } = &line {
+            return Err(at(number, format!("turn={turn} of {name}, want turn={} on a line before it", turn - 1)));
+        }
+        lines.push((number, line));
     }
     lines.into_iter().try_for_each(|(number, line)| line.apply(world).map_err(|error| at(number, error)))
 }
 
 enum Line {
-    Dns { name: String, record_type: Option<RecordType>, answer: Answer },
+    Dns { name: String, record_type: Option<RecordType>, turn: usize, turns: Vec<Answer> },
     Authentic(String),
     Policy(Policy),
     Smtp { address: SocketAddr, smtp: Smtp },
@@ -73,13 +80,20 @@ struct Policy {
 }
 
 impl Line {
-    /// Takes in the records of a later line for the same name and type.
+    /// Takes in a later line for the same name and type: records of the same turn, or the answer of the next one.
     fn absorbs(&mut self, later: &Line) -> bool {
-        let Line::Dns { name, record_type, answer: Answer::Records { records, .. } } = self else { return false };
-        match later {
-            Line::Dns { name: other, record_type: other_type, answer: Answer::Records { records: more, .. } }
-                if canonical(name) == canonical(other) && record_type == other_type =>
-            {
+        let Line::Dns { name, record_type, turn: 1, turns } = self else { return false };
+        let Line::Dns { name: other, record_type: other_type, turn, turns: more } = later else { return false };
+        if canonical(name) != canonical(other) || record_type != other_type {
+            return false;
+        }
+        let last_turn = turns.len();
+        if *turn == last_turn + 1 {
+            turns.extend(more.iter().cloned());
+            return true;
+        }
+        match (turns.last_mut(), more.as_slice()) {
+            (Some(Answer::Records { records, .. }), [Answer::Records { records: more, .. }]) if *turn == last_turn => {
                 records.extend(more.iter().cloned());
                 true
             }
@@ -89,10 +103,16 @@ impl Line {
 
     fn apply(self, world: &World) -> Result<(), String> {
         match self {
-            Line::Dns { name, record_type, answer } => world.dns.with_zone(|zone| match record_type {
-                Some(record_type) => zone.set_type(&name, record_type, &answer),
-                None => zone.set(&name, &answer),
-            }),
+            Line::Dns { name, record_type, turns, .. } => {
+                let answer = match <[Answer; 1]>::try_from(turns) {
+                    Ok([answer]) => answer,
+                    Err(turns) => Answer::InTurn(turns),
+                };
+                world.dns.with_zone(|zone| match record_type {
+                    Some(record_type) => zone.set_type(&name, record_type, &answer),
+                    None => zone.set(&name, &answer),
+                })
+            }
             Line::Authentic(name) => {
                 world.dns_authentic(&name);
                 Ok(())
@@ -146,12 +166,13 @@ fn parse_dns(words: &[Word], world: &World) -> Result<Line, String> {
     let shape = "dns NAME TYPE VALUE... or dns NAME [TYPE] SERVFAIL|REFUSED|SILENT|REFERRAL|NXDOMAIN|NODATA";
     let (name, words) = words.split_first().ok_or_else(|| format!("no name, want {shape}"))?;
     let name = name.text()?;
-    let (ttl, words) = match words.split_last() {
-        Some((last, rest)) if !last.quoted && last.bytes.starts_with(b"ttl=") => (Some(number(last, "ttl=")?), rest),
-        _ => (None, words),
-    };
+    let (turn, words) = last_option(words, "turn=")?;
+    let (ttl, words) = last_option(words, "ttl=")?;
     let (first, values) = words.split_first().ok_or_else(|| format!("no type for {name}, want {shape}"))?;
     let (record_type, answer) = match (failure(first, ttl), values) {
+        (Some(_), []) if turn.is_some() => {
+            return Err(format!("turn= for every type of {name}, want a type before it"));
+        }
         (Some(answer), []) => (None, answer),
         (Some(_), _) => return Err(format!("words after {}, want {shape}", first.text()?)),
         (None, values) => {
@@ -167,7 +188,21 @@ fn parse_dns(words: &[Word], world: &World) -> Result<Line, String> {
         }
     };
     zone::check(&name, &answer)?;
-    Ok(Line::Dns { name, record_type, answer })
+    let turn = turn.map_or(1, |turn: u16| usize::from(turn));
+    if turn == 0 {
+        return Err("turn=0, want 1 or more".to_owned());
+    }
+    Ok(Line::Dns { name, record_type, turn, turns: vec![answer] })
+}
+
+/// The number of the last word, if that is `prefix` and a number, and the words before it.
+fn last_option<'a, T: std::str::FromStr>(words: &'a [Word], prefix: &str) -> Result<(Option<T>, &'a [Word]), String> {
+    match words.split_last() {
+        Some((last, rest)) if !last.quoted && last.bytes.starts_with(prefix.as_bytes()) => {
+            Ok((Some(number(last, prefix)?), rest))
+        }
+        _ => Ok((None, words)),
+    }
 }
 
 fn failure(word: &Word, ttl: Option<u32>) -> Option<Answer> {
@@ -286,10 +321,17 @@ fn parse_smtp(words: &[Word]) -> Result<Line, String> {
     let (address, rest) = words.split_first().ok_or("no address, want smtp ADDR:PORT name=HOST")?;
     let address = value(address, "ADDR:PORT")?;
     let mut smtp = Smtp::new("");
-    for (key, word) in options(rest, &["name", "certificate", "starttls"])? {
+    for (key, word) in options(rest, &["name", "certificate", "starttls", "sni"])? {
         match key.as_str() {
             "name" => smtp.default_name = word.text()?,
             "certificate" => smtp.certificate = certificate(&word)?,
+            "sni" => {
+                smtp.ignores_sni = match word.text()?.as_str() {
+                    "heeded" => false,
+                    "ignored" => true,
+                    other => return Err(format!("sni={other}, want heeded or ignored")),
+                }
+            }
             _ => {
                 smtp.starttls = match word.text()?.as_str() {
                     "offered" => Starttls::Offered,

@@ -23,13 +23,20 @@ pub struct Smtp {
     pub certificate: Certificate,
     /// The name in the greeting, and in the certificate for a client that names no host.
     pub default_name: String,
+    /// The certificate is for `default_name`, whatever the client asks for.
+    pub ignores_sni: bool,
     pub starttls: Starttls,
 }
 
 impl Smtp {
     /// A good receiver with this name.
     pub fn new(default_name: &str) -> Self {
-        Smtp { certificate: Certificate::Good, default_name: default_name.into(), starttls: Starttls::Offered }
+        Smtp {
+            certificate: Certificate::Good,
+            default_name: default_name.into(),
+            ignores_sni: false,
+            starttls: Starttls::Offered,
+        }
     }
 }
 
@@ -170,7 +177,8 @@ impl<'a> Session<'a> {
             }
         };
         let shown = hello.sni.as_deref().unwrap_or("-").to_string();
-        let host = hello.sni.clone().unwrap_or_else(|| self.smtp.default_name.clone());
+        let wanted = hello.sni.clone().filter(|_| !self.smtp.ignores_sni);
+        let host = wanted.unwrap_or_else(|| self.smtp.default_name.clone());
         let config = self.shared.ca.server_config(&host, self.smtp.certificate, false);
         match config.and_then(|config| tls::shake_hands(hello, stream, config)) {
             Ok(stream) => {

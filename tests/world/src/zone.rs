@@ -4,6 +4,7 @@
 //! the last name (RFC 6604 section 3). Names are kept in lower case without a final dot.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::Display;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use hickory_proto::op::ResponseCode;
@@ -196,7 +197,7 @@ impl Zone {
     /// Records go under their types, in place of what is there; any other answer goes in place of the whole name.
     pub fn set(&mut self, name: &str, answer: &Answer) -> Result<(), String> {
         check(name, answer)?;
-        let node = self.nodes.entry(canonical(name)).or_default();
+        let node = self.nodes.entry(key(name)).or_default();
         let types = answer.record_types();
         if types.is_empty() {
             *node = Node { by_type: HashMap::new(), for_any_type: Some(answer.clone()) };
@@ -210,21 +211,21 @@ impl Zone {
     /// The answer for one type of a name, whatever records are in it.
     pub fn set_type(&mut self, name: &str, record_type: RecordType, answer: &Answer) -> Result<(), String> {
         check(name, answer)?;
-        self.nodes.entry(canonical(name)).or_default().put(record_type, answer.clone());
+        self.nodes.entry(key(name)).or_default().put(record_type, answer.clone());
         Ok(())
     }
 
     pub fn remove(&mut self, name: &str) {
-        self.nodes.remove(&canonical(name));
-        self.authentic.remove(&canonical(name));
+        self.nodes.remove(&key(name));
+        self.authentic.remove(&key(name));
     }
 
     pub fn set_authentic(&mut self, name: &str) {
-        self.authentic.insert(canonical(name));
+        self.authentic.insert(key(name));
     }
 
     pub fn knows(&self, name: &str, record_type: RecordType) -> bool {
-        self.nodes.get(&canonical(name)).is_some_and(|node| node.by_type.contains_key(&record_type))
+        self.nodes.get(&key(name)).is_some_and(|node| node.by_type.contains_key(&record_type))
     }
 
     /// The reply to a question; `None` for silence.
@@ -314,11 +315,44 @@ pub fn check(name: &str, answer: &Answer) -> Result<(), String> {
     answer.check()
 }
 
-/// A name as it goes over the wire.
+/// A name as it goes over the wire. With a backslash in it, any byte may be in a label (RFC 1035 section 5.1).
 fn wire_name(name: &str) -> Result<Name, String> {
-    let mut wire = Name::from_ascii(name).map_err(|error| format!("name {name:?}: {error}"))?;
+    let wrong = |error: &dyn Display| format!("name {name:?}: {error}");
+    if name.contains('\\') {
+        let labels = unescaped_labels(name).ok_or_else(|| wrong(&"want \\X or \\DDD, decimal, after a backslash"))?;
+        return Name::from_labels(labels).map_err(|error| wrong(&error));
+    }
+    let mut wire = Name::from_ascii(name).map_err(|error| wrong(&error))?;
     wire.set_fqdn(true);
     Ok(wire)
+}
+
+fn unescaped_labels(name: &str) -> Option<Vec<Vec<u8>>> {
+    let mut labels = vec![Vec::new()];
+    let mut bytes = name.strip_suffix('.').unwrap_or(name).bytes();
+    while let Some(byte) = bytes.next() {
+        let byte = match byte {
+            b'.' => {
+                labels.push(Vec::new());
+                continue;
+            }
+            b'\\' => match bytes.next()? {
+                first @ b'0'..=b'9' => {
+                    let digits = [first, bytes.next()?, bytes.next()?];
+                    std::str::from_utf8(&digits).ok()?.parse().ok()?
+                }
+                other => other,
+            },
+            other => other,
+        };
+        labels.last_mut()?.push(byte);
+    }
+    Some(labels)
+}
+
+/// A name as key: however it is escaped, it has one spelling.
+fn key(name: &str) -> String {
+    canonical(&wire_name(name).map_or_else(|_| name.to_owned(), |name| name.to_ascii()))
 }
 
 /// The SOA record of the top-level domain above `name`, as if that were the zone.
@@ -393,6 +427,20 @@ mod tests {
             assert_eq!(ask(&mut zone, "a.test", RecordType::TXT).unwrap().0, code);
         }
         assert!(zone.set("a.test", &Answer::InTurn(Vec::new())).is_err());
+    }
+
+    #[test]
+    fn a_backslash_puts_any_byte_into_a_name() {
+        let mut zone = Zone::default();
+        zone.set("a\\032b\\.c.test", &Answer::record(Record::Mx(1, "\\$x:25\\\\/mx.test.".into()))).unwrap();
+        let asked = Name::from_labels(["A b.c".as_bytes(), b"test"]).unwrap();
+        let reply = zone.resolve(&asked, RecordType::MX).unwrap();
+        let RData::MX(mx) = &reply.answers[0].data else { panic!("{:?}", reply.answers) };
+        assert_eq!(mx.exchange.iter().collect::<Vec<_>>(), [&b"$x:25\\/mx"[..], b"test"]);
+        assert!(zone.knows("A\\ b\\046C.test.", RecordType::MX), "the same name, escaped in another way");
+        for name in ["a\\", "a\\25.test", "a\\256.test", "a\\x..test"] {
+            assert!(zone.set(name, &Answer::ServFail).is_err(), "{name}");
+        }
     }
 
     #[test]

@@ -83,6 +83,32 @@ fn a_later_scene_lies_on_top_and_status_keeps_what_it_does_not_name() {
 }
 
 #[test]
+fn answers_in_turn_have_a_line_or_more_each_and_the_last_stays() {
+    let world = World::start();
+    let text = r"
+dns a.test MX 10 one.test turn=1
+dns A.test MX 20 two.test ttl=5 turn=1
+dns a.test MX SERVFAIL turn=2
+dns a.test MX 30 a\032b.test turn=3
+dns b.test A 127.0.0.1
+dns b.test A 127.0.0.2 turn=2
+";
+    apply(&world, text);
+    let ask = |name, record_type| {
+        let reply = over_udp(&world, &query(name, record_type));
+        (reply.metadata.response_code, reply.answers.len())
+    };
+    for found in [(ResponseCode::NoError, 2), (ResponseCode::ServFail, 0), (ResponseCode::NoError, 1)] {
+        assert_eq!(ask("a.test", RecordType::MX), found);
+    }
+    assert_eq!(ask("a.test", RecordType::MX), (ResponseCode::NoError, 1));
+    assert_eq!(answers(&world, "b.test", RecordType::A), ["127.0.0.1"]);
+    assert_eq!(answers(&world, "b.test", RecordType::A), ["127.0.0.2"]);
+    apply(&world, text);
+    assert_eq!(ask("a.test", RecordType::MX), (ResponseCode::NoError, 2), "a scene that is loaded again starts again");
+}
+
+#[test]
 fn a_bad_line_is_named_with_what_is_wrong_and_what_is_right_and_changes_nothing() {
     let world = World::start();
     for (line, wanted) in [
@@ -96,6 +122,10 @@ fn a_bad_line_is_named_with_what_is_wrong_and_what_is_right_and_changes_nothing(
         ("dns a.test MX mx.test", "dns a.test MX: 1 values, want PREFERENCE HOST"),
         ("dns a.test MX x mx.test", r#""x", want NUMBER"#),
         ("dns a.test TXT x ttl=soon", r#""ttl=soon", want ttl=NUMBER"#),
+        ("dns a.test A 127.0.0.1 turn=0", "turn=0, want 1 or more"),
+        ("dns a.test A 127.0.0.1 turn=2", "turn=2 of a.test, want turn=1 on a line before it"),
+        ("dns a.test SERVFAIL turn=1", "turn= for every type of a.test, want a type before it"),
+        (r"dns a\25.test TXT x", r"want \X or \DDD, decimal, after a backslash"),
         ("dns a.test TLSA 3 1 1 0ff", r#""0ff", want an even number of hex digits, or leaf"#),
         ("dns a..test TXT x", r#"name "a..test""#),
         ("authentic", "want authentic NAME"),
@@ -109,6 +139,7 @@ fn a_bad_line_is_named_with_what_is_wrong_and_what_is_right_and_changes_nothing(
         ("status a.test 99", r#"status "99", want 200 to 599, silent or no-handshake"#),
         ("smtp mx.test name=x", r#""mx.test", want ADDR:PORT"#),
         ("smtp 127.0.0.1:0", "smtp 127.0.0.1:0 without a name, want name=HOST"),
+        ("smtp 127.0.0.1:0 name=x sni=maybe", "sni=maybe, want heeded or ignored"),
         ("smtp 127.0.0.1:0 name=x starttls=maybe", "starttls=maybe, want offered, absent, refused or broken"),
     ] {
         let text = format!("dns changed.test TXT x\n\n{line}\n");

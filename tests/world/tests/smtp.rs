@@ -101,3 +101,16 @@ fn a_second_receiver_on_an_address_replaces_the_first() {
     assert_eq!(world.smtp(address, Smtp::new("other.test")).unwrap(), address);
     assert_eq!(smtp(&mut BufReader::new(connect(address)), ""), "220 other.test ESMTP mtasts-world");
 }
+
+#[test]
+fn the_certificate_is_for_the_name_that_is_asked_for_unless_that_is_ignored() {
+    let world = World::start();
+    for ignores_sni in [false, true] {
+        let (mut stream, _) = greet(&world, Smtp { ignores_sni, ..Smtp::new("mx.good.test") });
+        assert!(smtp(&mut stream, "STARTTLS").starts_with("220 "));
+        assert_eq!(tls(&world, "mx.other.test", stream.into_inner()).is_ok(), !ignores_sni);
+        let (mut stream, _) = greet(&world, Smtp { ignores_sni, ..Smtp::new("mx.good.test") });
+        assert!(smtp(&mut stream, "STARTTLS").starts_with("220 "));
+        assert!(tls(&world, "mx.good.test", stream.into_inner()).is_ok(), "ignores_sni: {ignores_sni}");
+    }
+}
