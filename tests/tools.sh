@@ -30,6 +30,7 @@ need ip iproute2
 need unshare util-linux
 need mount mount
 need openssl openssl
+need sqlite3 sqlite3
 need strace strace
 need systemd-analyze systemd
 need update-ca-certificates ca-certificates
