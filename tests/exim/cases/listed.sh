@@ -373,3 +373,28 @@ enforce_and_a_domain_that_is_a_cname_is_asked_about_as_given() {
     over_verified_tls mx
     untouched evil
 }
+
+enforce_and_a_second_mx_behind_two_cnames_is_asked_by_the_name_of_its_mx_record() {
+    policy enforce "one.$d,two.$d"
+    mx 10 one starttls=absent
+    record "$d" MX 20 "two.$d"
+    record "two.$d" CNAME "middle.$d"
+    record "middle.$d" CNAME "real.$d"
+    receiver real
+    send
+    delivered_to real
+    over_verified_tls real "two.$d"
+}
+
+enforce_and_a_second_mx_behind_two_cnames_with_ipv6_only_is_asked_by_its_name() {
+    policy enforce "one.$d,two.$d"
+    mx 10 one starttls=absent
+    record "$d" MX 20 "two.$d"
+    record "two.$d" CNAME "middle.$d"
+    record "middle.$d" CNAME "real.$d"
+    placed real 2001:db8:77::1
+    receiver real
+    send
+    delivered_to real
+    over_verified_tls real "two.$d"
+}
