@@ -8,6 +8,8 @@
 mod address;
 mod connect;
 
+pub(crate) use address::is_private;
+
 use crate::config::Settings;
 use crate::dns::{self, Answer};
 use crate::reason::Reason;
@@ -102,7 +104,7 @@ fn usable_addresses(settings: &Settings, host: &str, deadline: Deadline) -> Resu
             return Err(Fault::last(Reason::PolicyHostDnsFailed, format!("its address is not known: {problem}")));
         }
     };
-    let is_usable = |address: &IpAddr| settings.allow_private_addresses || !address::is_private(*address);
+    let is_usable = |address: &IpAddr| settings.allow_private_addresses || !is_private(*address);
     let usable: Vec<IpAddr> = found.iter().copied().filter(is_usable).take(MAX_ADDRESSES).collect();
     match (usable.is_empty(), found.first()) {
         (true, Some(private)) => Err(Fault::last(

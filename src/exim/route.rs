@@ -4,6 +4,7 @@ use super::Verdict;
 use crate::context::Context;
 use crate::discovery::{Answer, Effort};
 use crate::dns;
+use crate::https;
 use crate::syntax::{Mode, MxHost, any_match};
 use crate::sys::interfaces;
 use crate::time::{Clock, Deadline, SystemClock};
@@ -148,7 +149,8 @@ fn before_this_machine(
         return Ok(listed);
     }
     unlisted.sort_by_key(|candidate| candidate.preference);
-    let own = interfaces::own_addresses();
+    // Private ones are those of half the world, and Exim's routers pass over them.
+    let own: Vec<IpAddr> = interfaces::own_addresses().into_iter().filter(|own| !https::is_private(*own)).collect();
     let leads_here = |answer: &Option<dns::Answer<IpAddr>>| match answer {
         Some(dns::Answer::Found { records, .. }) => records.iter().any(|address| own.contains(address)),
         _ => false,

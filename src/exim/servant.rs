@@ -3,7 +3,8 @@
 //! Root reads the configuration and nothing else. What the child says is believed only as far as it can be checked:
 //! byte by byte, and no host is named that was not asked about.
 
-use super::{Face, Question, Verdict, route};
+use super::{Face, MAX_MESSAGE_BYTES, Question, Verdict, route};
+use crate::config::OnTrouble;
 use crate::context::Level;
 use crate::sys::child;
 use crate::sys::fork::{ForkSafe, Work};
@@ -22,6 +23,9 @@ const MEMORY_TIME: Duration = Duration::from_secs(5);
 const MEMORY_ENTRIES: usize = 1000;
 /// What the parent keeps of the deadline for itself: at most this, and at most a tenth.
 const PARENTS_SHARE: Duration = Duration::from_secs(1);
+
+/// Of one answer so many lines are logged.
+const MAX_LINES: usize = 20;
 
 /// What was asked: the question, and its arguments, lists among them in order.
 type Asked = (Question, Vec<Vec<u8>>);
@@ -87,11 +91,15 @@ fn answer(face: &Face, question: Question, arguments: &[&[u8]]) -> Verdict {
     let share = PARENTS_SHARE.min(whole.mul_f32(0.1));
     let end = Instant::now().checked_add(whole).unwrap_or_else(Instant::now);
     let childs_deadline = Deadline::after(whole.saturating_sub(share));
-    let said = child::answer_as(identity(face), end, |pipe| {
+    let identity = match identity(face) {
+        Ok(identity) => identity,
+        Err(fault) => return Verdict::Hold(fault),
+    };
+    let said = child::answer_as(identity, end, |pipe| {
         serve(face, question, arguments, childs_deadline, pipe);
     });
     let (lines, verdict) = read(&said.bytes);
-    for (level, line) in lines {
+    for (level, line) in lines.into_iter().take(MAX_LINES) {
         face.context.log(level, &line);
     }
     match verdict {
@@ -105,21 +113,26 @@ fn answer(face: &Face, question: Question, arguments: &[&[u8]]) -> Verdict {
 }
 
 /// Who does the work: the configured user, else the owner of the cache directory, else the owner of Exim's spool, where
-/// Exim works, else nobody. Never root.
-fn identity(face: &Face) -> Identity {
+/// Exim works, else nobody. Never root. The error holds mail, if the administrator wants that of a broken configuration.
+fn identity(face: &Face) -> Result<Identity, String> {
     let settings = face.context.settings();
-    let configured = settings.user.as_deref().and_then(|user| {
-        let found = Identity::of_user(user);
-        if let Err(problem) = &found {
-            face.context.log(Level::Error, &format!("configuration: key `user`: {problem}"));
+    let configured = match settings.user.as_deref().map(Identity::of_user) {
+        None => None,
+        Some(Ok(user)) => Some(user),
+        Some(Err(problem)) => {
+            let fault = format!("configuration: key `user`: {problem}");
+            face.context.log(Level::Error, &fault);
+            if settings.on_config_error == OnTrouble::Defer {
+                return Err(fault);
+            }
+            None
         }
-        found.ok()
-    });
+    };
     let spool = || Path::new("input").is_dir().then(|| Identity::of_owner(Path::new("."))).flatten();
-    configured
+    Ok(configured
         .or_else(|| settings.cache.parent().and_then(Identity::of_owner))
         .or_else(spool)
-        .unwrap_or_else(Identity::nobody)
+        .unwrap_or_else(Identity::nobody))
 }
 
 /// In the child: writes its log lines, each a digit and a text, and last the verdict, with `t` or `h` before it. The
@@ -159,7 +172,7 @@ fn read(said: &[u8]) -> (Vec<(Level, String)>, Option<Verdict>) {
             Some('5') => lines.push((Level::Notice, text())),
             Some('7') => lines.push((Level::Debug, text())),
             Some('t') => verdict = Some(Verdict::Text(text())),
-            Some('h') => verdict = Some(Verdict::Hold(text())),
+            Some('h') => verdict = Some(Verdict::Hold(line.chars().skip(1).take(MAX_MESSAGE_BYTES).collect())),
             _ => return (lines, None),
         }
     }
@@ -173,10 +186,16 @@ fn is_sound(question: Question, arguments: &[&[u8]], text: &str) -> bool {
         (Question::Route, [domain, mx_list]) => match text {
             "" => true,
             "." => route::is_null_mx(mx_list),
-            _ => text.split(":+:").flat_map(|equals| equals.split(':')).all(|host| {
-                let is_plain = route::exim_host(host.as_bytes()).is_some_and(|parsed| parsed.as_str() == host);
-                is_plain && route::names_of(domain, mx_list).iter().any(|name| is_same_host(name, host))
-            }),
+            _ => {
+                let names = route::names_of(domain, mx_list);
+                // The A-labels of a domain that is its own MX host are found by the child alone.
+                let is_any_host = mx_list.is_empty() && !domain.is_ascii();
+                let hosts: Vec<&str> = text.split(":+:").flat_map(|equals| equals.split(':')).collect();
+                let is_plain =
+                    |host: &str| route::exim_host(host.as_bytes()).is_some_and(|parsed| parsed.as_str() == host);
+                let is_named = |host: &str| is_any_host || names.iter().any(|name| is_same_host(name, host));
+                hosts.len() <= names.len() && hosts.into_iter().all(|host| is_plain(host) && is_named(host))
+            }
         },
         (Question::Route, _) => false,
         // Any other text is a reason to refuse, and those are no `Text`.
@@ -185,8 +204,7 @@ fn is_sound(question: Question, arguments: &[&[u8]], text: &str) -> bool {
 }
 
 fn is_same_host(name: &[u8], host: &str) -> bool {
-    // The A-labels of a domain that has others are found by the child alone.
-    name.strip_suffix(b".").unwrap_or(name).eq_ignore_ascii_case(host.as_bytes()) || !name.is_ascii()
+    name.strip_suffix(b".").unwrap_or(name).eq_ignore_ascii_case(host.as_bytes())
 }
 
 #[cfg(test)]
@@ -225,9 +243,11 @@ mod tests {
             "a.x.test\n",
             "${run{x}}",
             "a.x.test\0",
+            "a.x.test:a.x.test:a.x.test:a.x.test:a.x.test",
         ] {
             assert!(!is_route("x.test", MX, text), "{text:?}");
         }
+        assert!(!is_route("x.test", "10 a.x.test,20 ü.x.test".as_bytes(), "evil.test"));
         assert!(is_route("x.test", b"0 ", "."));
         assert!(is_route("X.test", b"", "x.test") && !is_route("x.test", b"", "a.x.test"));
         assert!(is_route("ü.test", b"", "xn--tda.test") && !is_route("ü.test", b"", "xn--tda.test$"));

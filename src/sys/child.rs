@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The last byte of a whole answer.
-const END: u8 = b'\0';
+const END: u8 = 0;
 /// What a child says that has not become another user, before it says why.
 const NO_WORK: &str = "!";
 /// An answer may not be longer.
@@ -20,6 +20,8 @@ const MAX_ANSWER_BYTES: usize = 256 * 1024;
 /// How long a child may take to vanish once it has answered, or once it has been killed.
 const LONGEST_FAREWELL: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_micros(100);
+/// So many descriptors are looked for where the system does not list them.
+const MOST_DESCRIPTORS: RawFd = 65_536;
 /// The child's end of the pipe, after the three that every program expects.
 const PIPE: RawFd = 3;
 
@@ -72,8 +74,11 @@ pub fn answer_as(identity: Identity, deadline: Instant, work: impl FnOnce(&Arc<F
 fn live(identity: Identity, parent: libc::pid_t, pipe: RawFd, work: impl FnOnce(&Arc<File>)) -> ! {
     let _ = panic::catch(|| {
         reset_signals();
+        // SAFETY: takes nothing. Away from the host's terminal: whoever can write there, types into it.
+        unsafe { libc::setsid() };
+        let Ok(pipe) = keep_only(pipe) else { return };
         // SAFETY: the number is that of a pipe which nobody else in this process uses.
-        let pipe = Arc::new(unsafe { File::from_raw_fd(keep_only(pipe)) });
+        let pipe = Arc::new(unsafe { File::from_raw_fd(pipe) });
         match identity.assume().and_then(|()| die_with(parent)) {
             Ok(()) => {
                 work(&pipe);
@@ -88,23 +93,27 @@ fn live(identity: Identity, parent: libc::pid_t, pipe: RawFd, work: impl FnOnce(
     unsafe { libc::_exit(0) }
 }
 
-/// Leaves no descriptor open but the pipe, which moves to [`PIPE`], and `/dev/null` in the three places before it.
-fn keep_only(pipe: RawFd) -> RawFd {
+/// Leaves no descriptor open but the pipe, which moves to [`PIPE`], and `/dev/null` in the three places before it. It
+/// works without a free descriptor.
+fn keep_only(pipe: RawFd) -> io::Result<RawFd> {
     // SAFETY: numbers and a constant text; what is closed here belongs to the parent's side, and the caller does not
     // go on to use it.
     unsafe {
-        // Above the places that are taken below, wherever it was before.
-        let high = libc::fcntl(pipe, libc::F_DUPFD_CLOEXEC, PIPE + 1);
-        libc::dup2(high, PIPE);
-        let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC);
+        if libc::dup2(pipe, PIPE) < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        close_from(PIPE + 1);
+        let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
         for place in 0..PIPE {
             if null < 0 || libc::dup2(null, place) < 0 {
                 libc::close(place);
             }
         }
-        close_from(PIPE + 1);
+        if null > PIPE {
+            libc::close(null);
+        }
     }
-    PIPE
+    Ok(PIPE)
 }
 
 #[cfg(target_os = "linux")]
@@ -124,12 +133,13 @@ unsafe fn close_from(first: RawFd) {
 }
 
 unsafe fn close_each_from(first: RawFd) {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: writes the limit to a place that lives here.
-    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
-    // A descriptor may lie above a limit that was lowered after it was opened; 64 Ki of them is what hosts have.
-    let end = RawFd::try_from(limit.rlim_cur).unwrap_or(RawFd::MAX).clamp(65_536, 1_048_576);
-    for descriptor in first..end {
+    // A list of what is open, where the system has one; it is complete before anything is closed.
+    let listed: Option<Vec<RawFd>> = std::fs::read_dir("/proc/self/fd").ok().map(|entries| {
+        let number = |entry: io::Result<std::fs::DirEntry>| entry.ok()?.file_name().to_str()?.parse().ok();
+        entries.filter_map(number).collect()
+    });
+    let open = listed.unwrap_or_else(|| (first..MOST_DESCRIPTORS).collect());
+    for descriptor in open.into_iter().filter(|descriptor| *descriptor >= first) {
         // SAFETY: as the caller promises; a number that is not open does no harm.
         unsafe { libc::close(descriptor) };
     }
@@ -152,10 +162,12 @@ fn reset_signals() {
 /// Ends with the parent. It comes after the change of user, which would undo it.
 #[cfg(target_os = "linux")]
 fn die_with(parent: libc::pid_t) -> io::Result<()> {
-    // SAFETY: take numbers; the second one only ever takes rights away.
+    // SAFETY: take numbers; but for the first one they only take rights away, from this process and from those of the
+    // same user who would look into it.
     let is_tied = unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) == 0
             && libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && libc::prctl(libc::PR_SET_DUMPABLE, 0) == 0
     };
     if !is_tied {
         return Err(io::Error::last_os_error());
@@ -201,14 +213,12 @@ fn hear(mut reader: PipeReader, deadline: Instant) -> Said {
     }
 }
 
+/// What is there is taken even if the deadline has passed: the machine may have stood still.
 fn wait_for(reader: &PipeReader, deadline: Instant) -> Result<(), String> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err("the process that was to answer did not do so in time, and was ended".to_owned());
-        }
         // Rounded up, so that the last millisecond is not spent in a busy loop.
-        let milliseconds = i32::try_from(left.as_millis().saturating_add(1)).unwrap_or(i32::MAX);
+        let milliseconds = i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
         let mut poll = libc::pollfd { fd: reader.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         // SAFETY: one structure that lives here.
         let ready = unsafe { libc::poll(&raw mut poll, 1, milliseconds) };
@@ -219,6 +229,9 @@ fn wait_for(reader: &PipeReader, deadline: Instant) -> Result<(), String> {
         if ready < 0 && error.kind() != ErrorKind::Interrupted {
             return Err(format!("the answer cannot be awaited: {error}"));
         }
+        if left.is_zero() {
+            return Err("the process that was to answer did not do so in time, and was ended".to_owned());
+        }
     }
 }
 
@@ -227,7 +240,8 @@ fn reap(pid: libc::pid_t, has_answered: bool) {
     if has_answered && is_reaped_within(pid, LONGEST_FAREWELL) || is_reaped(pid) {
         return;
     }
-    // SAFETY: the child is there: it was found alive just now, and nobody but us waits for it.
+    // SAFETY: numbers. The child was found alive just now; where the host waits for it too, its number is free for
+    // others at most since then.
     unsafe { libc::kill(pid, libc::SIGKILL) };
     // One that the kernel cannot end, as on a dead network disk, is left to it.
     is_reaped_within(pid, LONGEST_FAREWELL);
@@ -330,6 +344,7 @@ mod tests {
             assert_eq!(line(capabilities), "0000000000000000");
         }
         assert_eq!(line("NoNewPrivs:"), "1");
+        assert_eq!(line("NSsid:"), line("Pid:"), "it has a session of its own, and so no terminal");
         // Above these are the signals that the C library keeps for itself.
         let signals = |name: &str| u64::from_str_radix(&line(name), 16).unwrap() & 0x7fff_ffff;
         assert_eq!([signals("SigBlk:"), signals("SigCgt:")], [0, 0], "{text}");
@@ -339,6 +354,14 @@ mod tests {
         assert_eq!(places.matches("/dev/null").count(), 3, "{places}");
         assert_eq!(places.matches("pipe:").count(), 1, "{places}");
         assert_eq!(places.matches('"').count(), 2 * 4, "and the directory itself is closed by now: {places}");
+    }
+
+    #[test]
+    fn an_answer_that_is_there_counts_though_the_deadline_has_passed() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        writer.write_all(b"late\0").unwrap();
+        let said = hear(reader, Instant::now());
+        assert_eq!((said.bytes.as_slice(), said.fault), (&b"late"[..], None));
     }
 
     #[test]

@@ -25,8 +25,12 @@ pub fn prepare(path: &Path) -> Result<(), String> {
         None => return Err(format!("cache {}: not the name of a file", path.display())),
     };
     let owner = check_directory(directory, path)?;
-    let found = fs::symlink_metadata(path);
-    match found {
+    // SQLite opens the journal beside the file without a look at what it is.
+    let journal = with_suffix(path, "-journal");
+    if let Ok(found) = fs::symlink_metadata(&journal) {
+        check_file(&journal, &found, &owner)?;
+    }
+    match fs::symlink_metadata(path) {
         Ok(found) => check_file(path, &found, &owner),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             create(path, &owner).map_err(|error| describe(path, &format!("cannot be created: {error}")))
@@ -66,11 +70,6 @@ pub fn move_aside(path: &Path, damaged: Identity, stamp: i64) -> io::Result<Opti
     if identity(path) != Some(damaged) {
         return Ok(None);
     }
-    let with_suffix = |path: &Path, suffix: &str| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        PathBuf::from(name)
-    };
     let aside = with_suffix(path, &format!(".damaged-{stamp}-{}", damaged.1));
     // The journal goes first: left beside a new file it would be played back into that.
     match fs::rename(with_suffix(path, "-journal"), with_suffix(&aside, "-journal")) {
@@ -79,6 +78,12 @@ pub fn move_aside(path: &Path, damaged: Identity, stamp: i64) -> io::Result<Opti
     }
     fs::rename(path, &aside)?;
     Ok(Some(aside))
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
 }
 
 fn check_directory(directory: &Path, path: &Path) -> Result<Metadata, String> {
@@ -130,14 +135,13 @@ fn cure(directory: &Path, path: &Path) -> String {
     format!("mend it with {}", install(directory))
 }
 
-/// The command that creates a directory for the user of this process, or hands it over.
+/// The command that creates a directory for the user who delivers mail, or hands it over.
 fn install(directory: &Path) -> String {
     let shown = directory.display();
-    if privilege::is_root() {
-        return format!("`install -d -m 0750 -o USER -g GROUP {shown}` for the user that delivers mail");
+    match identity::mail_user() {
+        Some((user, group)) => format!("`install -d -m 0750 -o {user} -g {group} {shown}`"),
+        None => format!("`install -d -m 0750 -o USER -g GROUP {shown}` for the user that delivers mail"),
     }
-    let (user, group) = (identity::user_name(privilege::user()), identity::group_name(privilege::group()));
-    format!("`install -d -m 0750 -o {user} -g {group} {shown}`")
 }
 
 fn check_file(path: &Path, found: &Metadata, directory: &Metadata) -> Result<(), String> {
@@ -170,9 +174,8 @@ fn check_file(path: &Path, found: &Metadata, directory: &Metadata) -> Result<(),
 /// closed beside SQLite.
 fn create(path: &Path, directory: &Metadata) -> io::Result<()> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".new-{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed)));
-    let draft = PathBuf::from(name);
+    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let draft = with_suffix(path, &format!(".new-{}-{number}", std::process::id()));
     let outcome = write_empty(&draft, directory).and_then(|()| match fs::hard_link(&draft, path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()), // another process was faster
         linked => linked,
@@ -222,6 +225,7 @@ mod tests {
         fs::set_permissions(at("shared"), Permissions::from_mode(0o1777)).unwrap();
         fs::create_dir(at("sub")).unwrap();
         std::os::unix::fs::symlink(at("target"), at("link")).unwrap();
+        fs::create_dir_all(at("db-journal")).unwrap();
         fs::write(at("file"), "").unwrap();
         for (path, want) in [
             (at("missing/cache.db"), "install -d -m 0750"),
@@ -229,6 +233,7 @@ mod tests {
             (at("shared/cache.db"), "a directory of its own"),
             (at("sub"), "is a directory"),
             (at("link"), "is a symbolic link"),
+            (at("db"), "db-journal: is a directory"),
             (at("file/cache.db"), "not a directory"),
         ] {
             let error = prepare(&path).unwrap_err();

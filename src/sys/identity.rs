@@ -3,15 +3,30 @@
 //! Names come from `/etc/passwd` and `/etc/group` alone: the user that delivers mail is a local one, and the name service
 //! of the C library may ask the network, take locks and leave descriptors behind.
 
+use crate::sys::privilege;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A list of accounts is small; what lies behind so many bytes is not read.
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 /// The number of nobody, and of its group, where the lists have none.
 const NOBODY: u32 = 65_534;
+
+/// The first number of people's own accounts.
+const FIRST_PERSON: u32 = 1000;
+
+static IS_IN_PLACE_OF_ROOT: AtomicBool = AtomicBool::new(false);
+
+/// The user and the group of this process for people, if it is one that delivers mail: one that works in place of root,
+/// or one of the system's own. A person who only asks is none.
+pub fn mail_user() -> Option<(String, String)> {
+    let (uid, gid) = (privilege::user(), privilege::group());
+    let is_mail_user = IS_IN_PLACE_OF_ROOT.load(Ordering::Relaxed) || (1..FIRST_PERSON).contains(&uid);
+    is_mail_user.then(|| (user_name(uid), Accounts::read("/etc/group").shown(gid)))
+}
 
 /// A user and a group, neither of them root's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,9 +50,17 @@ impl Identity {
         }
     }
 
-    /// The owner of a directory; none where there is no directory, or where it is root's.
+    /// The owner of a directory; none where there is no directory, where it is root's, or where a third user has a
+    /// hand in what lies at that path.
     pub fn of_owner(directory: &Path) -> Option<Self> {
-        let found = fs::metadata(directory).ok().filter(|found| found.is_dir() && found.uid() != 0)?;
+        let resolved = fs::canonicalize(directory).ok()?;
+        let found = fs::metadata(&resolved).ok().filter(|found| found.is_dir() && found.uid() != 0)?;
+        let is_root_or_owner =
+            |path: &Path| fs::metadata(path).is_ok_and(|is| is.uid() == 0 || is.uid() == found.uid());
+        // The links on the way and what they lead to.
+        if !directory.ancestors().filter(|path| path.is_absolute()).chain(resolved.ancestors()).all(is_root_or_owner) {
+            return None;
+        }
         let of_root = found.gid() == 0;
         let gid = if of_root { Accounts::read("/etc/passwd").group_of(found.uid()) } else { Some(found.gid()) };
         Some(Self::new(found.uid(), gid.unwrap_or(NOBODY)))
@@ -57,7 +80,8 @@ impl Identity {
         let Self { uid, gid } = self;
         // SAFETY: no group is read from the null pointer; the others take numbers.
         let has_failed = unsafe {
-            libc::setgroups(0, std::ptr::null()) != 0
+            keep_no_capabilities() != 0
+                || libc::setgroups(0, std::ptr::null()) != 0
                 || libc::setresgid(gid, gid, gid) != 0
                 || libc::setresuid(uid, uid, uid) != 0
         };
@@ -70,32 +94,41 @@ impl Identity {
         if is_root_again || !self.is_complete() {
             return Err(io::Error::other("the change of user can be taken back"));
         }
+        IS_IN_PLACE_OF_ROOT.store(true, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Whether the process is this user by its real, effective and saved ids, and in no further group.
+    /// Whether the process is this user by its real, effective and saved ids, and in no other group.
     fn is_complete(self) -> bool {
-        let (mut users, mut groups) = ([0; 3], [0; 3]);
+        let (mut users, mut groups, mut further) = ([0; 3], [0; 3], [self.gid]);
         let ([real_user, effective_user, saved_user], [real_group, effective_group, saved_group]) =
             (&mut users, &mut groups);
-        // SAFETY: each call writes three numbers to places that live here; the last one only counts.
+        // SAFETY: each call writes as many numbers as it is told to places that live here.
         let is_known = unsafe {
             libc::getresuid(real_user, effective_user, saved_user) == 0
                 && libc::getresgid(real_group, effective_group, saved_group) == 0
-                && libc::getgroups(0, std::ptr::null_mut()) == 0
+                // Some systems count the effective group among the further ones.
+                && (0..=1).contains(&libc::getgroups(1, further.as_mut_ptr()))
         };
-        is_known && users == [self.uid; 3] && groups == [self.gid; 3]
+        is_known && users == [self.uid; 3] && groups == [self.gid; 3] && further == [self.gid]
     }
+}
+
+/// A host may have asked the kernel to leave it the rights of root when it becomes another user.
+#[cfg(target_os = "linux")]
+unsafe fn keep_no_capabilities() -> i32 {
+    // SAFETY: takes numbers.
+    unsafe { libc::prctl(libc::PR_SET_KEEPCAPS, 0) }
+}
+
+#[cfg(not(target_os = "linux"))]
+unsafe fn keep_no_capabilities() -> i32 {
+    0
 }
 
 /// A user for people: its name, or its number if it has none.
 pub fn user_name(uid: u32) -> String {
-    Accounts::read("/etc/passwd").name_of(uid).unwrap_or_else(|| uid.to_string())
-}
-
-/// A group for people: its name, or its number if it has none.
-pub fn group_name(gid: u32) -> String {
-    Accounts::read("/etc/group").name_of(gid).unwrap_or_else(|| gid.to_string())
+    Accounts::read("/etc/passwd").shown(uid)
 }
 
 /// The text of `/etc/passwd` or `/etc/group`: `NAME:x:NUMBER:...` in each line, in passwd followed by the group.
@@ -127,8 +160,9 @@ impl Accounts {
         self.lines().find(|(_, uid, _)| *uid == wanted).and_then(|(.., group)| group.parse().ok())
     }
 
-    fn name_of(&self, wanted: u32) -> Option<String> {
-        self.lines().find(|(_, number, _)| *number == wanted).map(|(name, ..)| name.to_owned())
+    fn shown(&self, wanted: u32) -> String {
+        let name = self.lines().find(|(_, number, _)| *number == wanted).map(|(name, ..)| name.to_owned());
+        name.unwrap_or_else(|| wanted.to_string())
     }
 }
 
@@ -142,7 +176,7 @@ mod tests {
         assert_eq!(accounts.named("mail"), Some((8, 12)));
         assert_eq!(accounts.named("mai"), None);
         assert_eq!(accounts.group_of(101), Some(0));
-        assert_eq!(accounts.name_of(8).as_deref(), Some("mail"));
+        assert_eq!(accounts.shown(8), "mail");
         assert_eq!(Identity::new(101, 0), Identity { uid: 101, gid: NOBODY }, "never the group of root");
         for user in ["root", "0", "00"] {
             assert!(Identity::of_user(user).unwrap_err().contains("is root"), "{user}");
@@ -155,6 +189,5 @@ mod tests {
         assert_eq!(Identity::of_owner(Path::new("/")), None, "root's");
         assert_eq!(Identity::of_owner(Path::new("/nonexistent")), None);
         assert_eq!(user_name(4_000_000_000), "4000000000");
-        assert_eq!(group_name(0), "root");
     }
 }

@@ -30,6 +30,9 @@ pub trait Sink {
 /// LOG_MAIL, as RFC 5424 section 6.2.1 numbers facilities.
 const FACILITY_MAIL: i32 = 2 << 3;
 
+/// Longer lines are cut.
+const MAX_LINE_CHARACTERS: usize = 1000;
+
 /// Sends one line to the system log.
 pub fn syslog(level: Level, line: &str) {
     send(Path::new("/dev/log"), level, line);
@@ -40,6 +43,9 @@ fn send(socket_path: &Path, level: Level, line: &str) {
     if socket.set_nonblocking(true).is_err() {
         return;
     }
+    // What a server on the other side says may stand in a line; it gives no orders to the terminal of its reader.
+    let printable = |character: char| if character.is_control() { '?' } else { character };
+    let line: String = line.chars().map(printable).take(MAX_LINE_CHARACTERS).collect();
     let priority = FACILITY_MAIL | level as i32;
     let datagram = format!("<{priority}>libmtasts[{}]: {line}", std::process::id());
     let _ = socket.send_to(datagram.as_bytes(), socket_path);
@@ -55,11 +61,15 @@ mod tests {
         let path = directory.path().join("log");
         let receiver = UnixDatagram::bind(&path).unwrap();
         send(&path, Level::Warning, "cache directory /x: not there");
-        let mut buffer = [0; 200];
+        let mut buffer = [0; 4000];
         let length = receiver.recv(&mut buffer).unwrap();
         let line = String::from_utf8_lossy(&buffer[..length]);
         assert!(line.starts_with("<20>libmtasts["), "{line}");
         assert!(line.ends_with("]: cache directory /x: not there"), "{line}");
+        send(&path, Level::Warning, &format!("\x1b[2J\r\n\0{}", "x".repeat(5000)));
+        let length = receiver.recv(&mut buffer).unwrap();
+        let line = String::from_utf8_lossy(&buffer[..length]);
+        assert!(line.contains("]: ?[2J???x") && line.len() < 1100, "{line}");
     }
 
     #[test]

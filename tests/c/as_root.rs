@@ -117,3 +117,30 @@ fn threads_are_answered_side_by_side() {
     let Some(host) = host() else { return };
     host.passes(&[], ROOT, "threads-are-answered-side-by-side", &[]);
 }
+
+#[test]
+fn a_host_with_few_descriptors_keeps_its_files() {
+    let Some(host) = host() else { return };
+    host.passes(&[], ROOT, "a-host-with-few-descriptors-keeps-its-files", &[]);
+}
+
+#[test]
+fn a_directory_that_a_third_user_can_exchange_decides_nothing() {
+    let Some(host) = host() else { return };
+    // One link leads from a third user's directory to a service's, one directory of a third user lies in a service's.
+    let (home, service) = (host.path("home"), host.path("service"));
+    fs::create_dir(&home).unwrap();
+    fs::create_dir(&service).unwrap();
+    chown(&home, Some(55_555), None).unwrap();
+    chown(&service, Some(MAIL), Some(MAIL)).unwrap();
+    std::os::unix::fs::symlink(&service, home.join("cache")).unwrap();
+    fs::create_dir(service.join("below")).unwrap();
+    chown(service.join("below"), Some(55_555), None).unwrap();
+    let configuration = fs::read_to_string(host.configuration()).unwrap();
+    let usual = host.path("cache/cache.db").display().to_string();
+    for cache in [home.join("cache/cache.db"), service.join("below/cache.db")] {
+        fs::write(host.configuration(), configuration.replace(&usual, &cache.display().to_string())).unwrap();
+        host.passes(&[], ROOT, "a-policy-is-answered-with", &["mx.good.test"]);
+        assert!(!cache.exists(), "{}", cache.display());
+    }
+}

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -210,6 +211,37 @@ static void a_child_ends_with_its_host(void)
     wait_until(has_ended, child);
 }
 
+/* What a host has open as 3 is its own, however few descriptors are left for a pipe and what follows. */
+static void a_host_with_few_descriptors_keeps_its_files(void)
+{
+    char path[] = "/tmp/mtasts-descriptors-XXXXXX";
+    int file = mkstemp(path);
+    CHECK(file >= 3);
+    for (int round = 0; round < 60; round++) {
+        pid_t host = fork();
+        if (host == 0) {
+            const char *told = NULL;
+            struct rlimit limit = {64, 64};
+            int last = dup2(file, 3), next;
+            setrlimit(RLIMIT_NOFILE, &limit);
+            while ((next = dup(3)) >= 0) {
+                last = next;
+            }
+            for (int left = round % 4; left > 0; left--) {
+                close(last--);
+            }
+            int status = exim("[192.0.2.1]", "", &told);
+            _exit((round % 4 < 2 ? status == 2 : status == 0 && told[0] == 0) ? 0 : 1);
+        }
+        int status = -1;
+        CHECK_NUMBER(waitpid(host, &status, 0), host);
+        CHECK_NUMBER(status, 0);
+    }
+    CHECK_NUMBER(lseek(file, 0, SEEK_END), 0);
+    close(file);
+    unlink(path);
+}
+
 static void *ask_of(void *domain)
 {
     const char *told = NULL;
@@ -239,5 +271,6 @@ MAIN(
     {"a-host-that-reaps-every-child-is-answered", a_host_that_reaps_every_child_is_answered},
     {"a-child-that-hangs-is-ended-in-time", a_child_that_hangs_is_ended_in_time},
     {"a-child-ends-with-its-host", a_child_ends_with_its_host},
+    {"a-host-with-few-descriptors-keeps-its-files", a_host_with_few_descriptors_keeps_its_files},
     {"threads-are-answered-side-by-side", threads_are_answered_side_by_side},
 )

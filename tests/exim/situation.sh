@@ -17,7 +17,6 @@
 #   world WORDS                 any other line of the scene
 #   forget                      empties the scene; the receivers keep their addresses
 #   strict_names                certificates must have the name as subjectAltName, until `usual_names`
-#   send [RECIPIENT...]         sends one message, to u@$d when nobody is named
 #   exim_has FILE               standard input becomes this file of Exim's split configuration
 #   hours_later N               what is cached about $d is so much older; `|| return`, since it may be skipped
 #   send [RECIPIENT...]         sends one message, to u@$d when nobody is named, from $sender

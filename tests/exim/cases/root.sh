@@ -36,10 +36,6 @@ asks_dns() { # for the record of this case's domain
 fetches='connect\(.*htons\(443\)'
 opens_the_cache='openat\(.*"/var/lib/mtasts/'
 
-told_syslog() { # TEXT
-    grep -F '/dev/log' "$work/trace" | grep -qF -e "$1" || wrong "the system log was not told '$1'"
-}
-
 # Conformance: S10-5.
 dns_and_https_and_the_cache_are_the_work_of_the_mail_user() {
     policy enforce "mx.$d"
@@ -93,7 +89,7 @@ without_a_cache() { # COMMAND... that puts something else in the place of the di
     over_verified_tls mx
     untouched evil
     works_as Debian-exim "$(asks_dns)" "$fetches"
-    told_syslog 'install -d -m 0750 -o Debian-exim -g Debian-exim /var/lib/mtasts'
+    system_logged 'install -d -m 0750 -o Debian-exim -g Debian-exim /var/lib/mtasts'
     [ -z "$(find /var/lib/mtasts -mindepth 1 2>/dev/null)" ] || wrong "files in $(ls -lA /var/lib/mtasts)"
     rm -rf /var/lib/mtasts
     mv /var/lib/mtasts.away /var/lib/mtasts
@@ -105,4 +101,42 @@ a_cache_directory_of_roots_is_told_and_does_not_stop_or_weaken_mail() {
 }
 a_cache_directory_open_to_all_is_told_and_does_not_stop_or_weaken_mail() {
     without_a_cache install -d -m 0777 -o Debian-exim -g Debian-exim /var/lib/mtasts
+}
+
+# SQLite opens the journal beside the file without a look at it, and would wait there.
+a_fifo_in_the_place_of_the_journal_does_not_stop_or_weaken_mail() {
+    rm -f /var/lib/mtasts/*
+    mkfifo -m 0640 /var/lib/mtasts/cache.db-journal
+    chown Debian-exim:Debian-exim /var/lib/mtasts/cache.db-journal
+    policy enforce "mx.$d"
+    mx 20 mx
+    mx 10 evil
+    send
+    delivered_to mx
+    over_verified_tls mx
+    untouched evil
+    system_logged 'cache.db-journal: is a special file, want a regular file'
+    rm -f /var/lib/mtasts/*
+}
+
+# The advice is for the user that delivers mail.
+who_only_asks_is_not_told_to_own_the_cache() {
+    mv /var/lib/mtasts /var/lib/mtasts.away
+    policy enforce "mx.$d"
+    load_scene
+    local answer
+    answer=$(setpriv --reuid 65534 --regid 65534 --clear-groups \
+        exim4 -be "\${dlfunc{$library}{mtasts_exim}{$d}{10 mx.$d}}" 2>&1)
+    [ "$answer" = "mx.$d" ] || wrong "exim4 -be says '$answer'"
+    system_logged 'install -d -m 0750 -o USER -g GROUP /var/lib/mtasts'
+    mv /var/lib/mtasts.away /var/lib/mtasts
+}
+
+a_user_that_is_not_there_holds_mail_where_faults_of_the_configuration_do() {
+    printf 'user = "nosuch"\non_config_error = "defer"\n' >>/etc/mtasts.toml
+    mx 10 mx
+    send
+    deferred
+    logged 'key .user.: nosuch is not in /etc/passwd'
+    untouched mx
 }
