@@ -43,16 +43,3 @@ the_cache_belongs_to_exim_and_nobody_else_reads_it() {
     others=$(echo "$files" | grep -v " $(id -u Debian-exim):$(id -g Debian-exim) 640$")
     [ -z "$others" ] || wrong "in the cache directory: $others"
 }
-
-a_missing_cache_directory_does_not_stop_or_weaken_mail() {
-    policy enforce "mx.$d"
-    mx 20 mx
-    mx 10 evil
-    mv /var/lib/mtasts /var/lib/mtasts.away
-    send
-    delivered_to mx
-    over_verified_tls mx
-    untouched evil
-    [ ! -e /var/lib/mtasts ] || rm -r /var/lib/mtasts
-    mv /var/lib/mtasts.away /var/lib/mtasts
-}
