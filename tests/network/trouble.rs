@@ -30,7 +30,7 @@ fn an_unusable_cache_costs_a_log_line_and_no_answer() {
                 set_mode(&root.join("open"), 0o777);
                 root.join("open/cache.db")
             },
-            "chmod 0750",
+            "mend it with `install -d -m 0750",
         ),
         (
             "a directory in place of the file",
