@@ -379,7 +379,7 @@ check_of_readme() { readme_commands "### 5. The check" | grep router_list; }
 
 # ---- mail that comes in ----
 #
-#   receive SENDER [RECIPIENT]  a host outside hands in a message, for $here_user when nobody is named
+#   receive SENDER [RECIPIENT...]  a host outside hands in a message, for $here_user when nobody is named
 #   replied PATTERN             one of Exim's replies to that host
 #   at_once                     all of that took less than three seconds
 #   nobody_asked_about DOMAIN   no STS record was asked for and no policy fetched
@@ -389,8 +389,10 @@ here_user=u@sender.test # setup.sh throws its mail away
 receive() {
     load_scene
     mark
-    local start=$EPOCHREALTIME
-    printf '%s\r\n' "EHLO outside.test" "MAIL FROM:<$1>" "RCPT TO:<${2-$here_user}>" DATA "From: ${1:-nobody@outside.test}" "Subject: $name" '' Hello. . QUIT \
+    local start=$EPOCHREALTIME recipients=("${@:2}")
+    [ $# -gt 1 ] || recipients=("$here_user")
+    recipients=("${recipients[@]/%/>}")
+    printf '%s\r\n' "EHLO outside.test" "MAIL FROM:<$1>" "${recipients[@]/#/RCPT TO:<}" DATA "From: ${1:-nobody@outside.test}" "Subject: $name" '' Hello. . QUIT \
         | timeout 60 exim4 -odf -oMa 192.0.2.99 -bs >"$work/replies" 2>"$work/stderr" \
         || wrong "exim4 -bs ended with $?: $(cat "$work/stderr")"
     milliseconds=$(((${EPOCHREALTIME/./} - ${start/./}) / 1000))
@@ -431,7 +433,7 @@ cutthrough() {
     update-exim4.conf
     policy enforce "*.$d"
     "$@"
-    receive outside@sender.test "u@$d"
+    receive outside@sender.test "u@$d" ${also:+"$also"}
 }
 
 cutthrough_trouble_defers() {

@@ -62,3 +62,17 @@ an_unlisted_mx_that_is_ignored() { # ADDRESS of this machine
     delivered_to mx
     over_verified_tls mx
 }
+
+# Where the primary has no answer in DNS this machine is the first host that is left.
+this_machine_as_backup_mx_of_a_primary_without_an_answer_waits_and_freezes_nothing() {
+    exim_has main/001_itself <<<'extra_local_interfaces = 192.0.2.77'
+    policy enforce "mx.$d,self.$d,behind.$d"
+    record "$d" MX 10 "mx.$d"
+    record "mx.$d" A SERVFAIL
+    self 20
+    mx 30 behind
+    send
+    deferred
+    not_logged '[Ff]rozen'
+    untouched behind
+}
