@@ -41,3 +41,14 @@ exim_be_prints_what_the_library_says() {
     # Names that would mean something else when Exim reads the list.
     refuses "mtasts_exim}{$d}{10 a/mx.$d,10 a:25.$d,10 a\\\$domain.$d,10 a b.$d,10 127.0.0.1}" "$d"
 }
+
+# Root believes nobody else; what that puts out of force must not go unsaid.
+a_configuration_that_others_can_write_is_not_in_force_and_the_log_says_so() {
+    echo 'observe = true' >>/etc/mtasts.toml
+    chmod 0664 /etc/mtasts.toml
+    mx 10 mx
+    send
+    delivered_to mx
+    system_logged 'mtasts.toml: belongs to uid 0 with mode 0664.*nothing in it is in force, no .observe.'
+    chmod 0644 /etc/mtasts.toml
+}

@@ -35,6 +35,14 @@ the_commands_of_the_readme_can_be_given_twice() {
     covered
 }
 
+a_split_configuration_that_becomes_unsplit_is_still_enforced() {
+    configure_exim internet split
+    cp /etc/exim4/conf.d/main/000_localmacros /etc/exim4/exim4.conf.localmacros
+    sed -i "s/^dc_use_split_config=.*/dc_use_split_config='false'/" /etc/exim4/update-exim4.conf.conf
+    update-exim4.conf
+    covered
+}
+
 the_unsplit_configuration_without_the_includes_fails_the_check_of_the_readme() {
     configure_exim internet unsplit
     sed -i '/^\.include .*mtasts$/d' /etc/exim4/exim4.conf.template

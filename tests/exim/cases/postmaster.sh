@@ -74,11 +74,17 @@ each_line_of_the_log_is_as_the_readme_shows_it() {
     record "no-address.$d" MX 10 "mx.no-address.$d"
     record "dns-down.$d" SERVFAIL
     record "null-mx.$d" MX 0 .
-    local names=(good unlisted no-starttls refused-starttls wrong-name expired broken no-address dns-down null-mx)
+    local names=(good unlisted no-starttls refused-starttls wrong-name expired broken no-address dns-down)
     names=("${names[@]/%/.$d}")
     send "${names[@]/#/u@}"
     names=("${names[@]/%.$d/}")
     for name in "${names[@]}"; do logged_as_readme_says "$name"; done
+    mark
+    exim4 -q
+    logged " $(as_pattern "$(readme_line 'routing defer (-52)')")$"
+    logged " $(as_pattern "$(readme_line 'defer (-54)')")$"
+    send "u@null-mx.$d"
+    logged_as_readme_says null-mx
 }
 
 a_library_that_is_nowhere_is_told_as_the_readme_shows_it() {
