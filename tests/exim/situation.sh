@@ -88,7 +88,7 @@ run_cases() {
 
 open_case() {
     number=$((number + 1))
-    d=d$number.test net=1 trouble='' skipped=''
+    d=d$number.test net=$((1 + number / 256)) trouble='' skipped=''
     at=() full=() exim=(exim4) sender='<>' exim_is_changed=no
     rm -f /var/spool/exim4/input/* /var/spool/exim4/msglog/*
     forget
@@ -122,16 +122,18 @@ name_of() { echo "${full[$1]-$1.$d}"; }
 
 placed() {
     at[$1]=$2
-    local length=32
-    [[ $2 != *:* ]] || length=128
-    ip address replace "$2/$length" dev lo
+    # An address of IPv6 is looked for elsewhere first, and is not usable meanwhile.
+    case $2 in
+        *:*) ip address replace "$2/128" dev lo nodad ;;
+        *) ip address replace "$2/32" dev lo ;;
+    esac
 }
 
 receiver() {
     local label=$1 type=A
     shift
     # An address of its own, the same one each time.
-    : "${at[$label]:=127.$net.$number.$((${#at[@]} + 1))}"
+    : "${at[$label]:=127.$net.$((number % 256)).$((${#at[@]} + 1))}"
     [[ ${at[$label]} != *:* ]] || type=AAAA
     record "$(name_of "$label")" "$type" "${at[$label]}"
     world smtp "$(socket "$label")" "name=$(name_of "$label")" "$@"
