@@ -221,7 +221,8 @@ fn face() -> &'static Face {
         }
         // What is good in a broken configuration is in force: mail goes on, and what is cached is still enforced.
         for fault in &faults {
-            let reach = if fault.line.is_some() { "" } else { "; nothing in it is in force, no `observe` and no exception" };
+            let reach =
+                if fault.line.is_some() { "" } else { "; nothing in it is in force, no `observe` and no exception" };
             context.log(Level::Error, &format!("configuration: {fault}{reach}"));
         }
         let refusal = faults.first().filter(|_| on_config_error == OnTrouble::Defer).map(ToString::to_string);
