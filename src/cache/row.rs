@@ -76,6 +76,12 @@ pub(super) fn trusted_time(time: UnixTime, now: UnixTime) -> UnixTime {
     if time <= now { time } else { UnixTime(i64::MIN) }
 }
 
+/// Whether a text that was read back may be a policy id: 1 to 32 letters and digits (RFC 8461 section 3.1), or nothing
+/// for a fetch without a record.
+pub(super) fn is_id(text: &str) -> bool {
+    text.len() <= 32 && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
 /// The last look at the STS record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Check {
@@ -171,7 +177,7 @@ impl Row {
     pub(super) fn failures_from_text(text: &str) -> Vec<Failure> {
         let failure = |line: &str| {
             let mut words = line.split(' ');
-            let id = words.next()?.into();
+            let id = words.next().filter(|id| is_id(id))?.into();
             let at = UnixTime(words.next()?.parse().ok()?);
             let reason = Reason::from_code(words.next()?.parse().ok()?)?;
             Some(Failure { id, at, reason })
@@ -208,7 +214,7 @@ mod tests {
         row.add_failure(Failure { id: "id19".into(), at: UnixTime(50), reason: Reason::PolicyInvalid });
         assert_eq!(row.failures.len(), Row::MAX_FAILURES);
         assert_eq!(Row::failures_from_text(&row.failures_to_text()), row.failures);
-        assert_eq!(Row::failures_from_text("x\ny z 1\n\nid 5 99999\nid 5 39 rest\n").len(), 1);
+        assert_eq!(Row::failures_from_text("x\ny z 1\n\nid 5 99999\nid 5 39 rest\ni\u{1b}d 5 39\n").len(), 1);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 mod open;
 mod schema;
 
-use super::row::{Check, Row, StoredPolicy, is_later, trusted_time};
+use super::row::{Check, Row, StoredPolicy, is_id, is_later, trusted_time};
 use crate::reason::Reason;
 use crate::syntax::{Mode, PolicyDomain};
 use crate::sys::files::{self, Identity};
@@ -15,6 +15,7 @@ use crate::sys::fork::{self, ForkSafe, Work};
 use crate::sys::log::{Level, Sink};
 use crate::time::{Clock, Deadline, SystemClock, UnixTime};
 use open::Opened;
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -43,13 +44,20 @@ enum Trouble {
     Busy,
     /// The file is not a database, or is damaged.
     Damaged(String),
+    /// The statements do not fit the tables: the file has been replaced or emptied in place, or its schema is damaged.
+    Unfit(String),
     /// All else, in a sentence.
     Other(String),
 }
 
 impl From<rusqlite::Error> for Trouble {
     fn from(error: rusqlite::Error) -> Self {
+        let is_unfit = matches!(error, rusqlite::Error::SqlInputError { .. } | rusqlite::Error::QueryReturnedNoRows);
         match error.sqlite_error_code() {
+            // No file is to blame for a SQLite that does not understand us.
+            _ if error.to_string().contains("syntax error") => Self::Other(error.to_string()),
+            Some(ErrorCode::Unknown | ErrorCode::ConstraintViolation) => Self::Unfit(error.to_string()),
+            None if is_unfit => Self::Unfit(error.to_string()),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged(error.to_string()),
             _ => Self::Other(error.to_string()),
@@ -68,7 +76,10 @@ impl Database {
     }
 
     pub fn read(&self, domain: &PolicyDomain, deadline: Deadline, log: &dyn Sink) -> Result<Option<Row>, String> {
-        self.run(deadline, log, |connection| Ok(select(connection, domain)?))
+        self.run(deadline, log, |connection| {
+            schema::check_version(connection)?;
+            Ok(select(connection, domain)?)
+        })
     }
 
     /// The domains whose policy is to be fetched anew, the least recently tried first; at most `limit` of those that
@@ -81,7 +92,10 @@ impl Database {
         deadline: Deadline,
         log: &dyn Sink,
     ) -> Result<Vec<PolicyDomain>, String> {
-        let mut due = self.run(deadline, log, |connection| Ok(select_due(connection, now, latest, limit)?))?;
+        let mut due = self.run(deadline, log, |connection| {
+            schema::check_version(connection)?;
+            Ok(select_due(connection, now, latest, limit)?)
+        })?;
         due.sort_by_key(|(tried_at, _)| *tried_at);
         Ok(due.into_iter().map(|(_, domain)| domain).collect())
     }
@@ -154,6 +168,7 @@ impl Database {
     ) -> Result<T, String> {
         self.run(deadline, log, |connection| {
             let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+            schema::check_version(&transaction)?;
             let value = work(&transaction)?;
             transaction.commit()?;
             Ok(value)
@@ -170,6 +185,7 @@ impl Database {
     ) -> Result<T, String> {
         let began = Instant::now();
         let mut has_moved = false;
+        let mut has_reopened = false;
         let mut replaced: u32 = 0;
         loop {
             let outcome = self.opened.with(|opened| {
@@ -189,7 +205,11 @@ impl Database {
                     }
                     std::thread::sleep(BUSY_PAUSE.min(deadline.remaining()));
                 }
-                Some(Err((Trouble::Damaged(problem), Some(seen)))) if !has_moved => {
+                Some(Err((Trouble::Unfit(_), Some(_)))) if !has_reopened => {
+                    has_reopened = true;
+                    self.close();
+                }
+                Some(Err((Trouble::Damaged(problem) | Trouble::Unfit(problem), Some(seen)))) if !has_moved => {
                     has_moved = self.move_aside(seen, &problem, log)?;
                     if !has_moved && (began.elapsed() >= BUSY_LIMIT || deadline.has_passed()) {
                         return Err(
@@ -202,7 +222,9 @@ impl Database {
                 Some(Err((_, seen))) if seen.is_some() && files::identity(&self.path) != seen && replaced < FEW => {
                     replaced = replaced.saturating_add(1);
                 }
-                Some(Err((Trouble::Damaged(problem) | Trouble::Other(problem), _))) => return Err(self.say(&problem)),
+                Some(Err((Trouble::Damaged(problem) | Trouble::Unfit(problem) | Trouble::Other(problem), _))) => {
+                    return Err(self.say(&problem));
+                }
             }
         }
     }
@@ -248,35 +270,35 @@ fn select(connection: &Connection, domain: &PolicyDomain) -> rusqlite::Result<Op
     let mut statement = connection
         .prepare_cached(select_row!("shortened_to"))
         .or_else(|error| connection.prepare_cached(select_row!("NULL")).map_err(|_| error))?;
-    let found = statement.query_row(params![domain.as_str()], |columns| {
-        let id: Option<String> = columns.get(0)?;
-        let body: Option<Vec<u8>> = columns.get(1)?;
-        let fetched_at: Option<i64> = columns.get(2)?;
-        let shortened_to: Option<i64> = columns.get(3)?;
-        let stored = match (id, body, fetched_at) {
-            (Some(id), Some(body), Some(at)) => Some(StoredPolicy::new(&id, &body, UnixTime(at)).ok().map(|stored| {
-                let expires_at = shortened_to.map_or(stored.expires_at, UnixTime);
-                StoredPolicy { expires_at, ..stored }
-            })),
-            _ => None,
-        };
-        // A body that does not parse is damage that SQLite cannot see: no check counts, and the policy is fetched again.
-        let is_damaged = stored == Some(None);
-        let reason: i64 = columns.get(6)?;
-        let check = Check {
-            at: UnixTime(columns.get(4)?),
-            until: UnixTime(if is_damaged { 0 } else { columns.get(5)? }),
-            reason: Reason::from_code(reason).unwrap_or(Reason::NoRecord),
-        };
-        let failures: String = columns.get(8)?;
-        Ok(Row {
-            policy: stored.flatten().map(Arc::new),
-            check,
-            refresh_at: UnixTime(columns.get(7)?),
-            failures: Row::failures_from_text(&failures),
-        })
+    statement.query_row(params![domain.as_str()], |columns| Ok(to_row(columns))).optional()
+}
+
+/// Damage that SQLite cannot see costs no more than the value that it hit: a column that holds nothing of its kind counts
+/// as 0 or as empty, which makes the policy be fetched again.
+fn to_row(columns: &rusqlite::Row<'_>) -> Row {
+    let value = |at: usize| columns.get_ref(at).unwrap_or(ValueRef::Null);
+    let number = |at: usize| value(at).as_i64().ok();
+    let text = |at: usize| value(at).as_str().ok();
+    let body = value(1).as_bytes_or_null().ok().flatten();
+    let policy = body.zip(number(2)).and_then(|(body, fetched_at)| {
+        let id = text(0).filter(|id| is_id(id)).unwrap_or_default();
+        let stored = StoredPolicy::new(id, body, UnixTime(fetched_at)).ok()?;
+        let expires_at = number(3).map_or(stored.expires_at, UnixTime);
+        Some(Arc::new(StoredPolicy { expires_at, ..stored }))
     });
-    found.optional()
+    // Where there is no policy to be read although there was one, no check counts.
+    let is_damaged = policy.is_none() && [0, 1, 2].into_iter().any(|at| value(at) != ValueRef::Null);
+    let check = Check {
+        at: UnixTime(number(4).unwrap_or_default()),
+        until: UnixTime(number(5).filter(|_| !is_damaged).unwrap_or_default()),
+        reason: number(6).and_then(Reason::from_code).unwrap_or(Reason::NoRecord),
+    };
+    Row {
+        policy,
+        check,
+        refresh_at: UnixTime(number(7).unwrap_or_default()),
+        failures: Row::failures_from_text(text(8).unwrap_or_default()),
+    }
 }
 
 /// The policies that are due for a refresh, each with the time of the last try.
@@ -292,11 +314,14 @@ fn select_due(
          ORDER BY refresh_at LIMIT ?3",
     )?;
     let rows = statement.query_map(params![now.0, latest.0, limit], |columns| {
-        let (name, fetched_at, failures): (String, i64, String) = (columns.get(0)?, columns.get(1)?, columns.get(2)?);
-        let failed_at = Row::failures_from_text(&failures).into_iter().map(|failure| failure.at);
+        let name = columns.get_ref(0)?.as_bytes().unwrap_or_default();
+        let fetched_at = columns.get_ref(1)?.as_i64().unwrap_or_default();
+        let failures = Row::failures_from_text(columns.get_ref(2)?.as_str().unwrap_or_default());
+        let failed_at = failures.into_iter().map(|failure| failure.at);
         let tries = failed_at.chain([UnixTime(fetched_at)]).map(|at| trusted_time(at, now));
         let tried_at = tries.max().unwrap_or(now);
-        Ok(PolicyDomain::parse(name.as_bytes()).ok().map(|domain| (tried_at, domain)))
+        // The file may have been written by anybody who has the mail user's rights: a name is looked at again.
+        Ok(PolicyDomain::parse(name).ok().map(|domain| (tried_at, domain)))
     })?;
     rows.filter_map(Result::transpose).collect()
 }
@@ -312,7 +337,7 @@ fn has_later_policy(
     let Some(stored) = &row.policy else { return Ok(false) };
     let mut statement = transaction.prepare_cached("SELECT fetched_at FROM domain WHERE name = ?1")?;
     let known: Option<Option<i64>> =
-        statement.query_row(params![domain.as_str()], |columns| columns.get(0)).optional()?;
+        statement.query_row(params![domain.as_str()], |columns| Ok(columns.get_ref(0)?.as_i64().ok())).optional()?;
     Ok(known.flatten().is_some_and(|at| is_later(UnixTime(at), stored.fetched_at, now)))
 }
 

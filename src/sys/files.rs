@@ -6,6 +6,7 @@
 use crate::sys::{identity, privilege};
 use std::ffi::{CString, OsStr};
 use std::fs::{self, File, Metadata, OpenOptions, Permissions, TryLockError};
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -15,6 +16,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The mode of every file of the cache, whatever the host's umask is.
 const FILE_MODE: u32 = 0o640;
 const WRITABLE_BY_OTHERS: u32 = 0o002;
+/// What SQLite adds to the name of the file for a write-ahead log and for its index.
+const WRITE_AHEAD_LOG: &str = "-wal";
+const SHARED_MEMORY: &str = "-shm";
 
 /// Sees to it that a usable file lies at `path`: checks the directory and the file, creates an empty file if there is
 /// none. The error is a sentence for the log that says what would be right.
@@ -25,10 +29,12 @@ pub fn prepare(path: &Path) -> Result<(), String> {
         None => return Err(format!("cache {}: not the name of a file", path.display())),
     };
     let owner = check_directory(directory, path)?;
-    // SQLite opens the journal beside the file without a look at what it is.
-    let journal = with_suffix(path, "-journal");
-    if let Ok(found) = fs::symlink_metadata(&journal) {
-        check_file(&journal, &found, &owner)?;
+    // SQLite opens these beside the file without a look at what they are.
+    for suffix in ["-journal", WRITE_AHEAD_LOG, SHARED_MEMORY] {
+        let beside = with_suffix(path, suffix);
+        if let Ok(found) = fs::symlink_metadata(&beside) {
+            check_file(&beside, &found, &owner)?;
+        }
     }
     match fs::symlink_metadata(path) {
         Ok(found) => check_file(path, &found, &owner),
@@ -54,6 +60,11 @@ pub type Identity = (u64, u64);
 /// The file that lies at `path` now.
 pub fn identity(path: &Path) -> Option<Identity> {
     fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
+}
+
+/// Whether the file has a write-ahead log, which is not of our making.
+pub fn has_write_ahead_log(path: &Path) -> bool {
+    fs::symlink_metadata(with_suffix(path, WRITE_AHEAD_LOG)).is_ok()
 }
 
 /// Moves a damaged file out of the way under a new name beside it, which is returned. Nothing is deleted. `None` if
@@ -171,17 +182,24 @@ fn check_file(path: &Path, found: &Metadata, directory: &Metadata) -> Result<(),
 }
 
 /// Creates the file under another name and closes it before it gets its own, so that no descriptor of it is ever
-/// closed beside SQLite.
+/// closed beside SQLite. Nobody can tell the other name beforehand: not an enemy, and not a process of the same number
+/// that was killed while it was here, as happens in containers.
 fn create(path: &Path, directory: &Metadata) -> io::Result<()> {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-    let draft = with_suffix(path, &format!(".new-{}-{number}", std::process::id()));
+    let draft = with_suffix(path, &format!(".new-{:016x}", unforeseen()));
     let outcome = write_empty(&draft, directory).and_then(|()| match fs::hard_link(&draft, path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()), // another process was faster
         linked => linked,
     });
     let removed = fs::remove_file(&draft);
     outcome.and(removed)
+}
+
+/// A number that differs from call to call, from thread to thread and from parent to child, and that no other program
+/// can foresee.
+fn unforeseen() -> u64 {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    // Its keys come from the system's source of random numbers.
+    RandomState::new().hash_one((std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed)))
 }
 
 fn write_empty(path: &Path, directory: &Metadata) -> io::Result<()> {
@@ -216,6 +234,20 @@ mod tests {
     }
 
     #[test]
+    fn a_draft_that_a_killed_process_left_is_in_nobodys_way() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cache.db");
+        // A container gives its processes the same numbers at every start.
+        for number in 0..100 {
+            fs::write(with_suffix(&path, &format!(".new-{}-{number}", std::process::id())), "").unwrap();
+        }
+        prepare(&path).unwrap();
+        let names: Vec<u64> = (0..1000).map(|_| unforeseen()).collect();
+        assert_eq!(names.iter().collect::<std::collections::HashSet<_>>().len(), names.len());
+        assert!(names.windows(2).all(|pair| pair[0].abs_diff(pair[1]) > 1 << 16), "no one tells the next");
+    }
+
+    #[test]
     fn a_place_that_is_not_safe_or_not_there_is_refused_with_a_remedy() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
@@ -226,6 +258,8 @@ mod tests {
         fs::create_dir(at("sub")).unwrap();
         std::os::unix::fs::symlink(at("target"), at("link")).unwrap();
         fs::create_dir_all(at("db-journal")).unwrap();
+        std::os::unix::fs::symlink(at("target"), at("logged-wal")).unwrap();
+        fs::create_dir_all(at("mapped-shm")).unwrap();
         fs::write(at("file"), "").unwrap();
         for (path, want) in [
             (at("missing/cache.db"), "install -d -m 0750"),
@@ -234,6 +268,8 @@ mod tests {
             (at("sub"), "is a directory"),
             (at("link"), "is a symbolic link"),
             (at("db"), "db-journal: is a directory"),
+            (at("logged"), "logged-wal: is a symbolic link"),
+            (at("mapped"), "mapped-shm: is a directory"),
             (at("file/cache.db"), "not a directory"),
         ] {
             let error = prepare(&path).unwrap_err();

@@ -2,9 +2,14 @@
 
 use super::{Trouble, fork, schema};
 use crate::sys::files::{self, Identity, identity};
+use rusqlite::config::DbConfig;
+use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
 use std::time::Duration;
+
+/// More bytes than any row of ours has: the memory of a host is not for whoever makes up a larger one.
+const LARGEST_ROW: i32 = 1 << 20;
 
 /// An open database and what tells whether it may still be used.
 #[derive(Debug)]
@@ -34,8 +39,9 @@ pub fn ensure<'a>(
     seen: &mut Option<Identity>,
 ) -> Result<&'a Connection, Trouble> {
     *seen = identity(path);
+    let has_log = files::has_write_ahead_log(path);
     let is_usable = |opened: &Opened| opened.generation == fork::generation() && Some(opened.identity) == *seen;
-    if !opened.as_ref().is_some_and(is_usable) {
+    if has_log || !opened.as_ref().is_some_and(is_usable) {
         if let Some(stale) = opened.take() {
             stale.dispose();
         }
@@ -43,7 +49,7 @@ pub fn ensure<'a>(
         *seen = identity(path);
         // Another process is just moving a damaged file away: it is done in a moment.
         let identity = seen.ok_or(Trouble::Busy)?;
-        *opened = Some(Opened { connection: open(path)?, generation: fork::generation(), identity });
+        *opened = Some(Opened { connection: open(path, has_log)?, generation: fork::generation(), identity });
     }
     opened.as_ref().map(|opened| &opened.connection).ok_or_else(|| Trouble::Other("is not open".to_owned()))
 }
@@ -54,20 +60,55 @@ pub fn read_immutable<T>(path: &Path, query: impl Fn(&Connection) -> rusqlite::R
     files::prepare(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
     let connection = Connection::open_with_flags(uri(path), flags).map_err(|error| error.to_string())?;
+    distrust(&connection).map_err(|error| error.to_string())?;
     query(&connection).map_err(|error| error.to_string())
 }
 
-fn open(path: &Path) -> Result<Connection, Trouble> {
+/// `has_log`: a program has switched the file to WAL.
+fn open(path: &Path, has_log: bool) -> Result<Connection, Trouble> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(Duration::ZERO)?;
+    distrust(&connection)?;
+    if has_log {
+        // Without this SQLite maps the -shm file, and the host dies of SIGBUS when somebody truncates that.
+        set(&connection, "locking_mode", "EXCLUSIVE")?;
+    }
     schema::check(&connection)?;
     // TRUNCATE keeps the journal file, which saves creating and deleting it with every write. FULL waits for the
     // disk: a policy that was learnt is the memory that an attacker cannot forge, so that it outlives a power cut.
-    connection.pragma_update_and_check(None, "journal_mode", "TRUNCATE", |_| Ok(()))?;
+    set(&connection, "journal_mode", "TRUNCATE")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
+    if has_log {
+        set(&connection, "locking_mode", "NORMAL")?;
+        // The next access is what gives the lock back.
+        schema::check(&connection)?;
+    }
     connection.set_prepared_statement_cache_capacity(16);
     Ok(connection)
+}
+
+fn set(connection: &Connection, pragma: &str, value: &str) -> rusqlite::Result<()> {
+    connection.pragma_update_and_check(None, pragma, value, |_| Ok(()))
+}
+
+/// The file belongs to the mail user, and the host may be root: nothing that stands in it is executed or taken for true
+/// without need.
+fn distrust(connection: &Connection) -> rusqlite::Result<()> {
+    // Triggers and indexes of the file call no function that could do harm, and no statement rewrites the schema.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.pragma_update(None, "cell_size_check", true)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, LARGEST_ROW)?;
+    // A mapped file that somebody truncates ends the host with SIGBUS; some systems build SQLite to map files.
+    connection.pragma_update_and_check(None, "mmap_size", 0, |_| Ok(())).or_else(no_row_is_no_error)?;
+    // No file in /tmp.
+    connection.pragma_update(None, "temp_store", "MEMORY")
+}
+
+/// A SQLite that was built without mapping says nothing of it.
+fn no_row_is_no_error(error: rusqlite::Error) -> rusqlite::Result<()> {
+    if error == rusqlite::Error::QueryReturnedNoRows { Ok(()) } else { Err(error) }
 }
 
 /// A file URI with every byte escaped that SQLite would read as something else.
@@ -90,5 +131,31 @@ mod tests {
     #[test]
     fn a_path_cannot_smuggle_parameters_into_the_uri() {
         assert_eq!(uri(Path::new("/a b?c=1#%/d.db")), "file:/a%20b%3fc%3d1%23%25/d.db?mode=ro&immutable=1");
+    }
+
+    #[test]
+    fn an_open_file_is_distrusted_and_a_commit_waits_for_the_disk() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cache.db");
+        files::prepare(&path).unwrap();
+        let pragma = |connection: &Connection, name: &str| {
+            connection.pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0)).unwrap()
+        };
+        let distrusts = |connection: &Connection| {
+            assert!(connection.db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE).unwrap());
+            for (name, want) in [("trusted_schema", 0), ("cell_size_check", 1), ("mmap_size", 0), ("temp_store", 2)] {
+                assert_eq!(pragma(connection, name), want.into(), "{name}");
+            }
+            assert!(connection.limit(Limit::SQLITE_LIMIT_LENGTH).unwrap() < 10_000_000);
+        };
+        let connection = open(&path, false).unwrap_or_else(|_| panic!("it opens"));
+        distrusts(&connection);
+        assert_eq!(pragma(&connection, "synchronous"), 2.into());
+        assert_eq!(pragma(&connection, "journal_mode"), "truncate".to_owned().into());
+        read_immutable(&path, |connection| {
+            distrusts(connection);
+            Ok(())
+        })
+        .unwrap();
     }
 }

@@ -66,6 +66,22 @@ pub fn check(connection: &Connection) -> Result<(), Trouble> {
     Ok(())
 }
 
+/// Looks whether an open file still is what it was when it was opened: it may have been emptied, replaced in place, or
+/// renewed by a newer libmtasts.
+pub fn check_version(connection: &Connection) -> Result<(), Trouble> {
+    match connection.prepare_cached("PRAGMA user_version")?.query_row([], |row| row.get::<_, i64>(0))? {
+        VERSION => Ok(()),
+        version if version > VERSION => Err(too_new(version)),
+        _ => Err(Trouble::Unfit("has lost its tables".to_owned())),
+    }
+}
+
+fn too_new(version: i64) -> Trouble {
+    Trouble::Other(format!(
+        "was written by a newer libmtasts (version {version}, this one knows {VERSION}) and is left alone"
+    ))
+}
+
 /// Looks at one moment of the file: another process may be creating the tables.
 fn kind(connection: &Connection) -> Result<Kind, Trouble> {
     let moment = connection.is_autocommit().then(|| connection.unchecked_transaction()).transpose()?;
@@ -79,11 +95,7 @@ fn kind_now(connection: &Connection) -> Result<Kind, Trouble> {
     match (number("application_id")?, number("user_version")?) {
         (APPLICATION_ID, VERSION) => return Ok(Kind::Current),
         (APPLICATION_ID, 1) => return Ok(Kind::Old),
-        (APPLICATION_ID, version) if version > VERSION => {
-            return Err(Trouble::Other(format!(
-                "was written by a newer libmtasts (version {version}, this one knows {VERSION}) and is left alone"
-            )));
-        }
+        (APPLICATION_ID, version) if version > VERSION => return Err(too_new(version)),
         (0, 0) => {}
         _ => return Err(Trouble::Other("is a database of another program and is left alone".to_owned())),
     }
