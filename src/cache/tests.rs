@@ -1,5 +1,8 @@
 //! Memory and file together: what is kept, what gives way, what is never lost.
 
+mod crash;
+mod pressure;
+
 use super::*;
 use crate::reason::Reason;
 use std::os::unix::fs::PermissionsExt;
