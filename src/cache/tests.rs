@@ -1,6 +1,7 @@
 //! Memory and file together: what is kept, what gives way, what is never lost.
 
 mod crash;
+mod damage;
 mod pressure;
 
 use super::*;
@@ -59,7 +60,10 @@ impl Place {
 
     fn files_moved_aside(&self) -> usize {
         let names = std::fs::read_dir(self.directory.path()).unwrap().map(|entry| entry.unwrap().file_name());
-        names.filter(|name| name.to_string_lossy().contains("damaged")).count()
+        names
+            .map(|name| name.to_string_lossy().into_owned())
+            .filter(|name| name.contains("damaged") && !name.ends_with("-journal"))
+            .count()
     }
 
     fn has_logged(&self, what: &str) -> bool {

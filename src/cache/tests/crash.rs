@@ -127,7 +127,11 @@ fn check(place: &Place, committed: &HashMap<String, i64>, round: i64) {
     let text = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
     assert_eq!(text("PRAGMA integrity_check"), "ok", "round {round}");
     if !committed.is_empty() {
-        assert_eq!(text("SELECT CAST((SELECT count(*) FROM domain) = row_count AS TEXT) FROM size"), "1", "round {round}");
+        assert_eq!(
+            text("SELECT CAST((SELECT count(*) FROM domain) = row_count AS TEXT) FROM size"),
+            "1",
+            "round {round}"
+        );
     }
 }
 
