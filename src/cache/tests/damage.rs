@@ -18,8 +18,8 @@ fn name(n: usize) -> String {
 fn fill(place: &Place) {
     let mine = place.process();
     for n in 0..DOMAINS {
-        let lines = if n % 20 == 7 { 1000 } else { n };
-        let body = format!("version: STSv1\nmode: enforce\nmax_age: 500\n{}", "mx: mx.example\n".repeat(lines + 1));
+        let more = "v".repeat(if n % 20 == 7 { 15_000 } else { 15 * n + 1 });
+        let body = format!("version: STSv1\nmode: enforce\nmax_age: 500\nmx: mx.example\nx: {more}\n");
         let stored = StoredPolicy::new("a1", body.as_bytes(), NOW).unwrap();
         mine.learn(&name(n), Row { policy: Some(Arc::new(stored)), ..enforce() });
     }
