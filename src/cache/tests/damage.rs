@@ -278,7 +278,7 @@ fn a_damaged_column_costs_its_value_and_not_the_policy() {
 fn a_row_that_is_larger_than_any_of_ours_is_not_read_into_memory() {
     let place = Place::new();
     place.process().learn("a.example", enforce());
-    place.sql("cache.db", "UPDATE domain SET body = zeroblob(300000000)");
+    place.sql("cache.db", "UPDATE domain SET body = zeroblob(30000000)");
     let mine = place.process();
     let began = Instant::now();
     assert!(mine.read("a.example").is_none());
