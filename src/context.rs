@@ -114,8 +114,7 @@ impl Context {
     }
 
     /// What is known about the policy of a domain. `timeout`: the longest that this may take, instead of the
-    /// configured deadline. Network trouble is a reason in the answer. Blocks the thread, and panics on
-    /// one that drives an async runtime of tokio.
+    /// configured deadline. Network trouble is a reason in the answer. Blocks the thread.
     pub fn query(&self, domain: &[u8], effort: Effort, timeout: Option<Duration>) -> Answer {
         self.query_for(domain, &[], effort, timeout)
     }

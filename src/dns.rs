@@ -1,19 +1,21 @@
 //! DNS lookups: TXT records of one name, addresses of one host.
 //!
-//! Each lookup has a resolver and a current-thread runtime of its own, so that no thread and no socket outlives it.
+//! Each lookup has a resolver of its own, which the calling thread drives, so that no thread and no socket outlives it.
 //! Nothing is cached here: what may be remembered, and for how long, is decided by the caller. The hosts file and
 //! search domains are never used. Implements RFC 8461 section 3.1 as far as the network is concerned.
+
+mod runtime;
 
 use crate::config::Settings;
 use crate::sys::fork;
 use crate::time::Deadline;
 use futures_util::future::{Either, select};
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError, NoRecords};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::{Resolver, system_conf};
+use runtime::{CallersThread, block_on, timeout};
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::pin;
@@ -55,8 +57,8 @@ pub fn txt(settings: &Settings, name: &str, deadline: Deadline) -> Answer<Vec<u8
         _ => None,
     };
     let lookup = async |asker: &Asker, name: &Name| {
-        let outcome = tokio::time::timeout(asker.deadline.remaining(), asker.lookup(name, RecordType::TXT)).await;
-        outcome.map_or_else(|_| too_late(), |outcome| answer(outcome, pick))
+        let outcome = timeout(asker.deadline.remaining(), asker.lookup(name, RecordType::TXT)).await;
+        outcome.map_or_else(too_late, |outcome| answer(outcome, pick))
     };
     run(settings, name, deadline, lookup)
 }
@@ -72,14 +74,14 @@ pub fn addresses(settings: &Settings, host: &str, deadline: Deadline) -> Answer<
     let lookup = async |asker: &Asker, name: &Name| {
         let v4 = pin!(asker.lookup(name, RecordType::A));
         let v6 = pin!(asker.lookup(name, RecordType::AAAA));
-        match tokio::time::timeout(asker.deadline.remaining(), select(v4, v6)).await {
-            Err(_) => too_late(),
-            Ok(Either::Left((v4, v6))) => {
+        match timeout(asker.deadline.remaining(), select(v4, v6)).await {
+            None => too_late(),
+            Some(Either::Left((v4, v6))) => {
                 let v4 = answer(v4, pick);
                 let v6 = asker.other_family(&v4, v6, GRACE_FOR_V6).await.map_or_else(too_late, |v6| answer(v6, pick));
                 merge(v4, v6)
             }
-            Ok(Either::Right((v6, v4))) => {
+            Some(Either::Right((v6, v4))) => {
                 let v6 = answer(v6, pick);
                 let v4 = asker.other_family(&v6, v4, GRACE_FOR_V4).await.map_or_else(too_late, |v4| answer(v4, pick));
                 merge(v4, v6)
@@ -93,14 +95,14 @@ type Outcome = Result<hickory_resolver::lookup::Lookup, NetError>;
 
 /// One resolver and the moment at which it must have answered.
 struct Asker {
-    resolver: Resolver<TokioRuntimeProvider>,
+    resolver: Resolver<CallersThread>,
     deadline: Deadline,
 }
 
 impl Asker {
     fn new(servers: Vec<NameServerConfig>, deadline: Deadline) -> Result<Self, NetError> {
         let config = ResolverConfig::from_name_servers(servers);
-        let builder = Resolver::builder_with_config(config, TokioRuntimeProvider::default());
+        let builder = Resolver::builder_with_config(config, CallersThread);
         Ok(Self { resolver: builder.with_options(options(deadline)).build()?, deadline })
     }
 
@@ -118,7 +120,7 @@ impl Asker {
         let remaining = self.deadline.remaining();
         let is_enough = matches!(first, Answer::Found { .. });
         let limit = if is_enough { remaining.min(grace) } else { remaining };
-        tokio::time::timeout(limit, other).await.ok()
+        timeout(limit, other).await
     }
 }
 
@@ -137,12 +139,7 @@ fn run<T>(
     name.set_fqdn(true);
     draw_new_identity_after_fork();
     let (servers, note) = name_servers(&settings.nameservers);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => return Answer::Failed(format!("no socket to ask DNS with: {error}")),
-    };
-    let answer = runtime.block_on(async {
+    let answer = block_on(async {
         // All servers at once first: of a silent and a good one the good one answers.
         let all = ask(servers.clone(), deadline, &lookup, &name).await;
         if servers.len() < 2 {

@@ -2,6 +2,8 @@
 //!
 //! ureq's own pieces would start a thread to resolve a name and would build a TLS configuration for each agent.
 
+use crate::sys::fork::ClosedInChild;
+use crate::sys::socket;
 use crate::time::Deadline;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
@@ -54,8 +56,7 @@ impl Connector for TlsConnector {
         if limit.is_zero() {
             return Err(Error::Timeout(Timeout::Connect));
         }
-        let stream = TcpStream::connect_timeout(&self.address, limit).map_err(Error::Io)?;
-        stream.set_nodelay(true).map_err(Error::Io)?;
+        let stream = socket::connect(self.address, limit).map_err(Error::Io)?;
         let socket = TimedSocket { stream, deadline: self.deadline };
         let connection = ClientConnection::new(Arc::clone(&self.config), name).map_err(Error::Rustls)?;
         let mut stream = StreamOwned::new(connection, socket);
@@ -71,7 +72,7 @@ impl Connector for TlsConnector {
 /// A socket whose reads and writes end at the deadline, also when signals interrupt them all the time.
 #[derive(Debug)]
 struct TimedSocket {
-    stream: TcpStream,
+    stream: ClosedInChild<TcpStream>,
     deadline: Deadline,
 }
 
@@ -79,16 +80,17 @@ impl TimedSocket {
     fn until_deadline<T>(
         &mut self,
         set_timeout: impl Fn(&TcpStream, Option<Duration>) -> io::Result<()>,
-        mut work: impl FnMut(&mut TcpStream) -> io::Result<T>,
+        mut work: impl FnMut(&TcpStream) -> io::Result<T>,
     ) -> io::Result<T> {
+        let own = self.stream.own()?;
         loop {
             let remaining = self.deadline.remaining();
             if remaining.is_zero() {
                 return Err(ErrorKind::TimedOut.into());
             }
             // The kernel counts in ticks: what rounds to zero would mean "for ever".
-            set_timeout(&self.stream, Some(remaining.max(Duration::from_millis(1))))?;
-            match work(&mut self.stream) {
+            set_timeout(own, Some(remaining.max(Duration::from_millis(1))))?;
+            match work(own) {
                 Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
                 outcome => return outcome,
             }
@@ -98,13 +100,13 @@ impl TimedSocket {
 
 impl Read for TimedSocket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.until_deadline(TcpStream::set_read_timeout, |stream| stream.read(buffer))
+        self.until_deadline(TcpStream::set_read_timeout, |mut stream| stream.read(buffer))
     }
 }
 
 impl Write for TimedSocket {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.until_deadline(TcpStream::set_write_timeout, |stream| stream.write(data))
+        self.until_deadline(TcpStream::set_write_timeout, |mut stream| stream.write(data))
     }
 
     fn flush(&mut self) -> io::Result<()> {

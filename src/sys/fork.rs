@@ -170,6 +170,11 @@ impl<F: AsRawFd> ClosedInChild<F> {
     pub fn get(&self) -> Option<&F> {
         (self.generation == generation()).then_some(&*self.file)
     }
+
+    /// The file, or for a child the error that it would get from a connection that is gone.
+    pub fn own(&self) -> io::Result<&F> {
+        self.get().ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
 }
 
 impl<F: AsRawFd> ClosedInChild<F> {
@@ -195,6 +200,13 @@ impl<F: AsRawFd> Drop for ClosedInChild<F> {
             self.close();
         }
     }
+}
+
+/// Does what opens and closes descriptors on its own, and soon, while no fork is under way.
+pub fn held_off<R>(work: impl FnOnce() -> R) -> R {
+    watch();
+    let _inside = DISK_GATE.enter();
+    work()
 }
 
 /// A value behind a lock that no fork catches in a thread's hands.

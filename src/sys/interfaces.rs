@@ -1,9 +1,15 @@
 //! The addresses of this machine.
 
+use super::fork;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The addresses of the machine's interfaces; none if they cannot be had.
 pub fn own_addresses() -> Vec<IpAddr> {
+    // The C library asks by a socket of its own.
+    fork::held_off(list)
+}
+
+fn list() -> Vec<IpAddr> {
     let mut first = std::ptr::null_mut();
     // SAFETY: the call writes the beginning of a list to a place that lives here.
     if unsafe { libc::getifaddrs(&raw mut first) } != 0 {

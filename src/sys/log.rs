@@ -4,6 +4,7 @@
 //! is about to use. The socket does not block and is closed before the function returns. A line that the log does not
 //! take is lost: mail matters more.
 
+use super::fork::ClosedInChild;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
@@ -39,7 +40,8 @@ pub fn syslog(level: Level, line: &str) {
 }
 
 fn send(socket_path: &Path, level: Level, line: &str) {
-    let Ok(socket) = UnixDatagram::unbound() else { return };
+    let Ok(socket) = ClosedInChild::open(UnixDatagram::unbound) else { return };
+    let Some(socket) = socket.get() else { return };
     if socket.set_nonblocking(true).is_err() {
         return;
     }
