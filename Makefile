@@ -2,7 +2,7 @@
 # make install installs them with the header and units for systemd; DESTDIR, PREFIX, LIBDIR, INCLUDEDIR and UNITDIR say where
 # make demo    shows them at work on a small internet of its own
 # make check   installs what the tests need and runs all of them
-# make torture runs the long tests, each of which ends by itself, and which together take half an hour at most
+# make torture runs at length what `make check` runs briefly; it stops by itself
 # make bench   measures
 # make header  rewrites include/mtasts.h from the sources
 
@@ -16,7 +16,7 @@ BINDIR ?= $(PREFIX)/bin
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
-.PHONY: all install demo check torture lint tools bench header clean
+.PHONY: all install demo check lint tools torture bench header clean
 
 all:
 	$(CARGO) build --release --locked
@@ -43,9 +43,6 @@ check: tools lint all
 	examples/demo/run.sh $(TARGET)/release > $(TARGET)/demo.out || { cat $(TARGET)/demo.out; exit 1; }
 	@echo "make check: everything passed"
 
-torture:
-	timeout 1800 $(CARGO) test --locked -- torture_ --ignored
-
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
@@ -53,6 +50,9 @@ lint:
 
 tools:
 	tests/tools.sh
+
+torture: tools
+	timeout 3600 $(CARGO) test --release --locked --no-fail-fast -- --ignored --nocapture --test-threads 1 torture_
 
 bench:
 	$(CARGO) bench --locked

@@ -9,6 +9,8 @@ mod as_root;
 mod chains;
 #[path = "c/harness.rs"]
 mod harness;
+#[path = "c/stress.rs"]
+mod stress;
 
 use chains::write_chains;
 use harness::{Host, Run, inspect, root};

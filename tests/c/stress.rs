@@ -1,0 +1,85 @@
+//! A host that forks, runs many threads, is signalled and short of everything: quickly here, at length in `make torture`.
+
+use crate::harness::{Host, library};
+use std::fs;
+
+const FORKS: &str = "tests/c/forks.c";
+
+/// The database is whole.
+fn check_database(host: &Host) {
+    let cache = rusqlite::Connection::open(host.path("cache/cache.db")).unwrap();
+    let verdict: String = cache.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(verdict, "ok");
+}
+
+fn passes_and_keeps_the_database_whole(source: &str, situation: &str, more: &[&str]) -> Host {
+    let host = Host::new();
+    host.passes(&[], source, situation, more);
+    check_database(&host);
+    host
+}
+
+#[test]
+fn children_of_threads_in_calls_hang_not_answer_right_and_inherit_no_socket() {
+    passes_and_keeps_the_database_whole(FORKS, "children-of-busy-threads-go-on", &["40"]);
+}
+
+#[test]
+#[ignore = "torture"]
+fn torture_six_hundred_children_of_threads_in_calls() {
+    passes_and_keeps_the_database_whole(FORKS, "children-of-busy-threads-go-on", &["600"]);
+}
+
+/// Forks for some seconds while another program, this one, holds the database locked; returns what was measured.
+fn fork_under_lock(seconds: u32) -> String {
+    let host = Host::new();
+    host.passes(&[], "tests/c/refresh.c", "the-cache-is-filled", &["good.test", "testing.test"]);
+    let cache = rusqlite::Connection::open(host.path("cache/cache.db")).unwrap();
+    cache.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let measured = host.path("measured");
+    let seconds = seconds.to_string();
+    host.passes(&[], FORKS, "fork-does-not-wait-for-a-lock", &[&seconds, measured.to_str().unwrap()]);
+    cache.execute_batch("ROLLBACK").unwrap();
+    fs::read_to_string(measured).unwrap()
+}
+
+#[test]
+fn fork_does_not_wait_while_another_program_holds_the_database() {
+    fork_under_lock(2);
+}
+
+#[test]
+#[ignore = "torture"]
+fn torture_fork_while_another_program_holds_the_database_for_thirty_seconds() {
+    println!("{}", fork_under_lock(30));
+}
+
+#[test]
+fn children_and_their_children_go_on_and_executed_programs_inherit_nothing() {
+    passes_and_keeps_the_database_whole(FORKS, "children-execute-and-fork-again", &["4"]);
+}
+
+#[test]
+#[ignore = "torture"]
+fn torture_a_hundred_executed_programs_and_grandchildren() {
+    passes_and_keeps_the_database_whole(FORKS, "children-execute-and-fork-again", &["100"]);
+}
+
+#[test]
+fn a_log_function_may_fork_and_both_return_from_it() {
+    passes_and_keeps_the_database_whole(FORKS, "a-log-function-may-fork", &["2"]);
+}
+
+#[test]
+#[ignore = "torture"]
+fn torture_fifty_forks_in_a_log_function() {
+    passes_and_keeps_the_database_whole(FORKS, "a-log-function-may-fork", &["50"]);
+}
+
+#[test]
+fn a_host_may_close_the_library_load_it_again_and_fork_in_between() {
+    let host = Host::new();
+    let program = host.compile_with("tests/c/reload.c", &[]);
+    let run = host.run(&[program.to_str().unwrap(), library().to_str().unwrap(), "good.test"]);
+    assert_eq!((run.status, run.stdout.as_str(), run.stderr.as_str()), (Some(0), "", ""));
+}
