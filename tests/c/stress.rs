@@ -1,6 +1,7 @@
 //! A host that forks, runs many threads, is signalled and short of everything: quickly here, at length in `make torture`.
 
 use crate::harness::{Host, library};
+use mtasts_world::{Certificate, Response, Site};
 use std::fs;
 
 const FORKS: &str = "tests/c/forks.c";
@@ -82,4 +83,72 @@ fn a_host_may_close_the_library_load_it_again_and_fork_in_between() {
     let program = host.compile_with("tests/c/reload.c", &[]);
     let run = host.run(&[program.to_str().unwrap(), library().to_str().unwrap(), "good.test"]);
     assert_eq!((run.status, run.stdout.as_str(), run.stderr.as_str()), (Some(0), "", ""));
+}
+
+const THREADS: &str = "tests/c/threads.c";
+
+#[test]
+fn sixteen_threads_share_a_context_or_have_their_own() {
+    passes_and_keeps_the_database_whole(THREADS, "sixteen-threads-have-some-contexts", &["30"]);
+}
+
+#[test]
+#[ignore = "torture"]
+fn torture_sixteen_threads_share_a_context() {
+    passes_and_keeps_the_database_whole(THREADS, "sixteen-threads-share-a-context", &["1000"]);
+}
+
+#[test]
+#[ignore = "torture"]
+fn torture_sixteen_threads_have_a_context_each() {
+    passes_and_keeps_the_database_whole(THREADS, "sixteen-threads-have-a-context-each", &["1000"]);
+}
+
+#[test]
+fn threads_that_are_cancelled_at_any_moment_end_after_their_call() {
+    passes_and_keeps_the_database_whole(THREADS, "threads-are-cancelled-at-any-moment", &["20"]);
+}
+
+#[test]
+#[ignore = "torture"]
+fn torture_a_thousand_threads_are_cancelled() {
+    passes_and_keeps_the_database_whole(THREADS, "threads-are-cancelled-at-any-moment", &["500"]);
+}
+
+const SIGNALS: &str = "tests/c/signals.c";
+
+/// With a policy host that takes connections and says nothing.
+fn host_for_signals() -> Host {
+    let host = Host::new();
+    host.world.publish("no-handshake.test", "1", "");
+    host.world.site("mta-sts.no-handshake.test", Site::new(Certificate::Good, Response::NoHandshake));
+    host.world.publish("cut.test", "1", "");
+    host.world.site("mta-sts.cut.test", Site::new(Certificate::Good, Response::RawThenCut(b"HTTP/1.1 2".to_vec())));
+    host
+}
+
+#[test]
+fn signals_that_interrupt_system_calls_change_no_answer_and_no_deadline() {
+    host_for_signals().passes(&[], SIGNALS, "signals-that-interrupt-do-no-harm", &[]);
+}
+
+#[test]
+fn signals_that_restart_system_calls_change_no_answer_and_no_deadline() {
+    host_for_signals().passes(&[], SIGNALS, "signals-that-restart-do-no-harm", &[]);
+}
+
+#[test]
+fn an_alarm_that_the_host_has_set_still_fires() {
+    host_for_signals().passes(&[], SIGNALS, "the-hosts-alarm-still-fires", &[]);
+}
+
+#[test]
+fn a_connection_that_is_cut_raises_no_sigpipe() {
+    let host = host_for_signals();
+    host.world.https_off(true);
+    host.passes(&[], SIGNALS, "a-cut-connection-raises-no-signal", &["50"]);
+    host.world.https_off(false);
+    host.world.publish("good.test", "2", "");
+    host.world.site("mta-sts.good.test", Site::new(Certificate::Good, Response::RawThenCut(Vec::new())));
+    host.passes(&[], SIGNALS, "a-cut-connection-raises-no-signal", &["50"]);
 }
