@@ -92,7 +92,8 @@
 /**
  * It is not known whether there is a policy: keep the message. DNS did not answer and the configuration says
  * on_dns_error = "defer"; or nothing is cached and the caller asked not to go further, under the same setting; or another
- * asker's fetch was waited for, and then the time was too short.
+ * asker's fetch was waited for, and then the time was too short; or the process has no descriptor left to read the cache
+ * with, which may hold a policy.
  */
 #define MTASTS_MODE_UNKNOWN 3
 

@@ -14,6 +14,7 @@ pub use row::{Check, Failure, Row, StoredPolicy};
 
 use crate::config::Settings;
 use crate::syntax::PolicyDomain;
+use crate::sys::files;
 use crate::sys::log::{Level, Sink};
 use crate::time::{Deadline, UnixTime};
 use lock::Turns;
@@ -57,7 +58,23 @@ impl Cache {
 
     /// What is known about a domain, expired or not. What another process has just stored may be missing.
     pub fn read(&self, domain: &PolicyDomain, now: UnixTime, deadline: Deadline, log: &dyn Sink) -> Option<Known> {
-        self.read_within(MEMORY_TRUST, domain, now, deadline, log).unwrap_or_default()
+        self.try_read(domain, now, deadline, log).unwrap_or_default()
+    }
+
+    /// The same; `None` if that cannot be told.
+    pub fn try_read(
+        &self,
+        domain: &PolicyDomain,
+        now: UnixTime,
+        deadline: Deadline,
+        log: &dyn Sink,
+    ) -> Option<Option<Known>> {
+        self.read_within(MEMORY_TRUST, domain, now, deadline, log)
+    }
+
+    /// Whether there is a database that cannot be opened now because this process may open nothing more.
+    pub fn is_out_of_reach(&self) -> bool {
+        self.database.exists() && !files::can_open()
     }
 
     /// The same, with all that other processes have stored. `None` if that cannot be told.

@@ -75,6 +75,10 @@ impl Database {
         Some(self.number.load(Ordering::Relaxed)).filter(|number| *number != 0)
     }
 
+    pub fn exists(&self) -> bool {
+        files::identity(&self.path).is_some()
+    }
+
     pub fn read(&self, domain: &PolicyDomain, deadline: Deadline, log: &dyn Sink) -> Result<Option<Row>, String> {
         self.run(deadline, log, |connection| {
             schema::check_version(connection)?;

@@ -19,7 +19,8 @@ pub const MTASTS_MODE_TESTING: c_int = 1;
 pub const MTASTS_MODE_ENFORCE: c_int = 2;
 /// It is not known whether there is a policy: keep the message. DNS did not answer and the configuration says
 /// `on_dns_error = "defer"`; or nothing is cached and the caller asked not to go further, under the same setting; or another
-/// asker's fetch was waited for, and then the time was too short.
+/// asker's fetch was waited for, and then the time was too short; or the process has no descriptor left to read the cache
+/// with, which may hold a policy.
 pub const MTASTS_MODE_UNKNOWN: c_int = 3;
 
 /// A buffer of this size takes the mx patterns of any policy.

@@ -44,13 +44,17 @@ pub(super) struct Visit<'a> {
     began: UnixTime,
     /// Whether another asker was waited for.
     has_waited: bool,
+    /// Whether the cache may hold a policy that cannot be read because the host has no descriptor left. Whoever brings
+    /// a host to that must not get rid of a policy by it, so that nothing but a policy is an answer then.
+    is_blind: bool,
 }
 
 impl<'a> Visit<'a> {
     /// Looks at the cache.
     pub fn begin(discovery: &'a Discovery<'a>, domain: &'a PolicyDomain, effort: Effort, deadline: Deadline) -> Self {
         let now = discovery.clock.now();
-        let known = discovery.cache.read(domain, now, deadline, discovery.log);
+        let known = discovery.cache.try_read(domain, now, deadline, discovery.log);
+        let is_blind = known.is_none() && discovery.cache.is_out_of_reach();
         let story = discovery.tells.then(Box::default);
         let mut visit = Self {
             discovery,
@@ -65,8 +69,9 @@ impl<'a> Visit<'a> {
             is_fair: false,
             began: now,
             has_waited: false,
+            is_blind,
         };
-        visit.judge(now, known);
+        visit.judge(now, known.unwrap_or_default());
         visit
     }
 
@@ -171,6 +176,9 @@ impl<'a> Visit<'a> {
         match &self.kept {
             Some(kept) => self.keep(kept, Reason::NotChecked, "not checked, as asked"),
             None => {
+                if self.is_blind {
+                    return self.none(Reason::NotCached, "nothing else was asked");
+                }
                 let text = format!("no policy for {} is cached, and nothing else was asked", self.domain);
                 let is_unknown = self.discovery.on_dns_error == OnTrouble::Defer;
                 Answer { is_unknown, ..Answer::none(self.domain.to_string(), Reason::NotCached, text) }
@@ -394,13 +402,14 @@ impl<'a> Visit<'a> {
 
     fn none(&self, reason: Reason, why: &str) -> Answer {
         let is_open = reason == Reason::DnsFailed;
-        let is_unknown = is_open && self.discovery.on_dns_error == OnTrouble::Defer;
+        let is_unknown = self.is_blind || is_open && self.discovery.on_dns_error == OnTrouble::Defer;
         let outcome = match (is_unknown, is_open) {
             (true, _) => "policy unknown",
             (_, true) => "no policy known",
             _ => "no policy",
         };
-        let text = format!("{outcome} for {}: {why}", self.domain);
+        let blind = if self.is_blind { ", and no descriptor is free to read the cache with" } else { "" };
+        let text = format!("{outcome} for {}: {why}{blind}", self.domain);
         Answer { is_unknown, ..Answer::none(self.domain.to_string(), reason, text) }
     }
 
@@ -430,6 +439,9 @@ impl<'a> Visit<'a> {
 
     /// Remembers what a look has brought: it counts from now for some seconds, but not beyond the end of the policy.
     fn store_check(&mut self, reason: Reason, seconds: u64) {
+        if self.is_blind && self.kept.is_none() {
+            return; // memory would have it for the cache's word
+        }
         let now = self.discovery.clock.now();
         let until = now.plus(seconds);
         let until = self.kept.as_ref().map_or(until, |kept| until.min(kept.expires_at.plus(1)));

@@ -67,6 +67,13 @@ pub fn has_write_ahead_log(path: &Path) -> bool {
     fs::symlink_metadata(with_suffix(path, WRITE_AHEAD_LOG)).is_ok()
 }
 
+/// Whether this process can open a file at all: it or the system may have run out of descriptors or memory.
+pub fn can_open() -> bool {
+    let starved = [libc::EMFILE, libc::ENFILE, libc::ENOMEM];
+    let error = File::open("/").err().and_then(|error| error.raw_os_error());
+    !error.is_some_and(|error| starved.contains(&error))
+}
+
 /// Moves a damaged file out of the way under a new name beside it, which is returned. Nothing is deleted. `None` if
 /// another process was faster: what lies at `path` now is not the damaged file. `WouldBlock` while one is at it.
 pub fn move_aside(path: &Path, damaged: Identity, stamp: i64) -> io::Result<Option<PathBuf>> {

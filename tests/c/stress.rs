@@ -152,3 +152,54 @@ fn a_connection_that_is_cut_raises_no_sigpipe() {
     host.world.site("mta-sts.good.test", Site::new(Certificate::Good, Response::RawThenCut(Vec::new())));
     host.passes(&[], SIGNALS, "a-cut-connection-raises-no-signal", &["50"]);
 }
+
+const RESOURCES: &str = "tests/c/resources.c";
+
+fn look_up(count: u32) -> String {
+    let host = Host::new();
+    let measured = host.path("measured");
+    host.passes(&[], RESOURCES, "many-lookups-keep-their-level", &[&count.to_string(), measured.to_str().unwrap()]);
+    fs::read_to_string(measured).unwrap()
+}
+
+#[test]
+fn lookups_use_no_more_memory_descriptors_and_threads_as_time_goes_on() {
+    look_up(20_000);
+}
+
+#[test]
+#[ignore = "torture"]
+fn torture_a_hundred_thousand_lookups_keep_their_level() {
+    println!("{}", look_up(100_000));
+}
+
+#[test]
+fn a_host_without_standard_streams_is_served_and_writes_into_no_database() {
+    let host = passes_and_keeps_the_database_whole(RESOURCES, "standard-streams-are-closed", &[]);
+    let cache = fs::read(host.path("cache/cache.db")).unwrap();
+    assert!(!cache.windows(19).any(|bytes| bytes == b"a line of the host\n"));
+}
+
+#[test]
+fn with_few_descriptors_a_policy_is_found_or_the_answer_is_unknown() {
+    // Three are enough for a fetch, one for what is cached.
+    for (domain, free, modes) in [
+        ("good.test", "6", "2"),
+        ("good.test", "3", "2"),
+        ("fresh.test", "3", "2"),
+        ("good.test", "2", "2"),
+        ("good.test", "1", "2"),
+        ("good.test", "0", "3"),
+        ("fresh.test", "2", "023"),
+        ("fresh.test", "1", "023"),
+        ("absent.test", "3", "0"),
+    ] {
+        let host = Host::new();
+        host.passes(&[], "tests/c/refresh.c", "the-cache-is-filled", &["good.test"]);
+        host.passes(&[], RESOURCES, "few-descriptors-are-free", &[domain, free, modes]);
+        check_database(&host);
+    }
+    // Where nothing was ever cached, nothing is hidden: the answer is that of a resolver that does not answer.
+    let host = Host::new();
+    host.passes(&[], RESOURCES, "few-descriptors-are-free", &["good.test", "0", "0"]);
+}
