@@ -302,7 +302,7 @@ enum Target {
 
 impl Logger {
     fn new() -> Self {
-        Self { target: Published::new(Target::Nobody), recent: ForkSafe::new(Work::Memory, HashMap::new()) }
+        Self { target: Published::new(Target::Nobody), recent: ForkSafe::new(Work::Memory, HashMap::new) }
     }
 
     fn set_target(&self, target: &Target) {

@@ -77,7 +77,7 @@ struct Loaded {
 impl Trust {
     /// Trusts the roots in `ca_file`, else those of the system. Reads nothing yet.
     pub fn new(ca_file: Option<PathBuf>) -> Self {
-        Self { ca_file, loaded: ForkSafe::new(Work::Memory, None) }
+        Self { ca_file, loaded: ForkSafe::new(Work::Memory, || None) }
     }
 
     /// Trusts the roots of the system; one for the whole process. It is published by a race and never waits, so that

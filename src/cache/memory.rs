@@ -36,7 +36,7 @@ pub struct Entry {
 
 impl Memory {
     pub fn new(capacity: usize) -> Self {
-        Self { capacity, shelf: ForkSafe::new(Work::Memory, Shelf::default()) }
+        Self { capacity, shelf: ForkSafe::new(Work::Memory, Shelf::default) }
     }
 
     pub fn get(&self, domain: &PolicyDomain) -> Option<Entry> {

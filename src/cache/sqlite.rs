@@ -67,7 +67,7 @@ impl From<rusqlite::Error> for Trouble {
 
 impl Database {
     pub fn new(path: PathBuf, max_rows: u64) -> Self {
-        Self { path, max_rows, opened: ForkSafe::new(Work::Disk, None), number: AtomicU64::new(0) }
+        Self { path, max_rows, opened: ForkSafe::new(Work::Disk, || None), number: AtomicU64::new(0) }
     }
 
     /// Tells one file from another that has taken its place; none before the first use.

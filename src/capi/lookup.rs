@@ -46,7 +46,7 @@ pub(super) fn mode_code(answer: &Answer) -> c_int {
 static DEFAULT: OnceBox<ForkSafe<Option<Arc<Context>>>> = OnceBox::new();
 
 fn default_holder() -> &'static ForkSafe<Option<Arc<Context>>> {
-    DEFAULT.get_or_init(|| Box::new(ForkSafe::new(Work::Memory, None)))
+    DEFAULT.get_or_init(|| Box::new(ForkSafe::new(Work::Memory, || None)))
 }
 
 fn default_context() -> Result<Arc<Context>, Failure> {

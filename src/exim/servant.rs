@@ -37,7 +37,7 @@ pub struct Servant {
 
 impl Servant {
     pub fn new() -> Self {
-        Self { answers: ForkSafe::new(Work::Memory, HashMap::new()) }
+        Self { answers: ForkSafe::new(Work::Memory, HashMap::new) }
     }
 
     /// Has a child answer, unless one has just answered the same question.

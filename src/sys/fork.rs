@@ -2,8 +2,8 @@
 //!
 //! State that a forked child can reach lives in [`ForkSafe`]. A fork waits until no thread is inside such state, so
 //! that the child finds every lock open and every value whole. Nobody waits for the network or calls the host while
-//! inside. Work on memory takes microseconds; work on the disk may take longer, and should it hold a thread inside for
-//! more than [`LONGEST_WAIT`], the fork goes ahead and the child does without the state on the disk.
+//! inside. Work on memory takes microseconds; work on the disk may take longer. Should either hold a thread inside for
+//! more than [`LONGEST_WAIT`], the fork goes ahead, and the child begins with empty memory or does without the disk.
 //!
 //! The child must not use what belongs to its parent's side, such as a database connection: [`generation`] tells.
 
@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// The longest that the host's fork() waits for us.
@@ -43,8 +43,9 @@ fn gate(work: Work) -> &'static Gate {
 struct Gate {
     /// Threads inside in the low half, forks under way in the high half.
     state: AtomicU64,
-    /// Set in a child that was forked while a thread was inside: what that thread held stays locked for ever.
-    is_torn: AtomicBool,
+    /// The generation of the last child on the way here that was forked while a thread was inside: what is older than
+    /// that may be half done and stays locked for ever.
+    torn_in: AtomicU64,
 }
 
 const ONE_FORK: u64 = 1 << 32;
@@ -52,7 +53,7 @@ const INSIDE: u64 = ONE_FORK - 1;
 
 impl Gate {
     const fn new() -> Self {
-        Self { state: AtomicU64::new(0), is_torn: AtomicBool::new(false) }
+        Self { state: AtomicU64::new(0), torn_in: AtomicU64::new(0) }
     }
 
     fn close(&self) {
@@ -67,9 +68,9 @@ impl Gate {
         self.state.fetch_sub(ONE_FORK, Ordering::SeqCst);
     }
 
-    fn open_in_child(&self) {
+    fn open_in_child(&self, generation: u64) {
         if self.state.swap(0, Ordering::SeqCst) & INSIDE != 0 {
-            self.is_torn.store(true, Ordering::SeqCst);
+            self.torn_in.store(generation, Ordering::SeqCst);
         }
     }
 
@@ -129,9 +130,9 @@ extern "C" fn after_fork_in_parent() {
 }
 
 extern "C" fn after_fork_in_child() {
-    MEMORY_GATE.open_in_child();
-    DISK_GATE.open_in_child();
-    GENERATION.fetch_add(1, Ordering::SeqCst);
+    let generation = GENERATION.fetch_add(1, Ordering::SeqCst).wrapping_add(1);
+    MEMORY_GATE.open_in_child(generation);
+    DISK_GATE.open_in_child(generation);
     for place in &NOT_FOR_CHILDREN {
         let descriptor = place.swap(NO_DESCRIPTOR, Ordering::SeqCst);
         if descriptor != NO_DESCRIPTOR {
@@ -213,26 +214,77 @@ pub fn held_off<R>(work: impl FnOnce() -> R) -> R {
 #[derive(Debug)]
 pub struct ForkSafe<T> {
     work: Work,
+    /// Never null. A child may put a new value in place of one that it cannot use, which it then lets lie.
+    current: AtomicPtr<Guarded<T>>,
+    make: fn() -> T,
+}
+
+#[derive(Debug)]
+struct Guarded<T> {
+    generation: u64,
     value: Mutex<T>,
 }
 
+// SAFETY: the value is handed out under its lock only, to one thread at a time, which is sound for `T: Send`.
+unsafe impl<T: Send> Sync for ForkSafe<T> {}
+// SAFETY: it owns its value.
+unsafe impl<T: Send> Send for ForkSafe<T> {}
+
 impl<T> ForkSafe<T> {
-    /// Puts a value under guard, with the kind of work that is done on it.
-    pub fn new(work: Work, value: T) -> Self {
+    /// Puts a new value under guard, with the kind of work that is done on it.
+    pub fn new(work: Work, make: fn() -> T) -> Self {
         watch();
-        Self { work, value: Mutex::new(value) }
+        Self { work, current: AtomicPtr::new(Self::guard(make)), make }
+    }
+
+    fn guard(make: fn() -> T) -> *mut Guarded<T> {
+        Box::into_raw(Box::new(Guarded { generation: generation(), value: Mutex::new(make()) }))
     }
 
     /// Lets `work` use the value. It must not wait for the network, and must not call `with` again or the host.
     ///
-    /// `None` in a child that was forked while another thread was inside for longer than a fork may wait.
+    /// In a child that was forked while another thread was inside for longer than a fork may wait, what is in memory
+    /// begins anew, and there is nothing on the disk: `None`. SQLite would wait there for a thread that is gone.
     pub fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> Option<R> {
         let gate = gate(self.work);
-        if gate.is_torn.load(Ordering::Relaxed) {
-            return None;
+        let torn_in = gate.torn_in.load(Ordering::Relaxed);
+        let mut guarded = self.current.load(Ordering::Acquire);
+        // SAFETY: never null, and what was published is freed by `drop` alone, which has `self` to itself.
+        if unsafe { (*guarded).generation } < torn_in {
+            guarded = self.renew(guarded)?;
         }
         let _inside = gate.enter();
-        Some(work(&mut self.value.lock()))
+        // SAFETY: as above.
+        let mut value = unsafe { (*guarded).value.lock() };
+        Some(work(&mut value))
+    }
+
+    /// Takes a new value in place of one that a thread which is gone has in its hands.
+    fn renew(&self, torn: *mut Guarded<T>) -> Option<*mut Guarded<T>> {
+        if matches!(self.work, Work::Disk) {
+            return None;
+        }
+        let new = Self::guard(self.make);
+        match self.current.compare_exchange(torn, new, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => Some(new),
+            Err(others) => {
+                // SAFETY: made above and not published: another thread of this child was faster.
+                drop(unsafe { Box::from_raw(new) });
+                Some(others)
+            }
+        }
+    }
+}
+
+impl<T> Drop for ForkSafe<T> {
+    fn drop(&mut self) {
+        let guarded = *self.current.get_mut();
+        // SAFETY: never null, and nobody else has `self` any more.
+        let is_whole = unsafe { (*guarded).generation } >= gate(self.work).torn_in.load(Ordering::Relaxed);
+        if is_whole {
+            // SAFETY: as above; it came from a box.
+            drop(unsafe { Box::from_raw(guarded) });
+        }
     }
 }
 
@@ -243,7 +295,7 @@ mod tests {
 
     #[test]
     fn children_of_a_busy_process_find_the_value_whole_and_unlocked() {
-        let guarded = Arc::new(ForkSafe::new(Work::Memory, (0_u64, 0_u64)));
+        let guarded = Arc::new(ForkSafe::new(Work::Memory, || (0_u64, 0_u64)));
         let stop = Arc::new(AtomicBool::new(false));
         let threads: Vec<_> = (0..2)
             .map(|_| {
@@ -277,5 +329,44 @@ mod tests {
         for thread in threads {
             thread.join().unwrap();
         }
+    }
+
+    /// Forks while a thread stays inside; returns what the child makes of the value.
+    fn child_of_one_who_stays_inside(work: Work) -> i32 {
+        let guarded = ForkSafe::new(work, || 7);
+        let is_inside = AtomicBool::new(false);
+        let has_forked = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                guarded.with(|value| {
+                    *value = 8;
+                    is_inside.store(true, Ordering::SeqCst);
+                    while !has_forked.load(Ordering::SeqCst) {
+                        std::thread::sleep(PAUSE);
+                    }
+                });
+            });
+            while !is_inside.load(Ordering::SeqCst) {
+                std::thread::sleep(PAUSE);
+            }
+            // SAFETY: the child only uses the guarded value and leaves by _exit; alarm ends it should it hang.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                unsafe { libc::alarm(20) };
+                let seen = guarded.with(|value| *value).unwrap_or(1) + guarded.with(|value| *value).unwrap_or(1);
+                unsafe { libc::_exit(seen) };
+            }
+            has_forked.store(true, Ordering::SeqCst);
+            let mut status = -1;
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            assert_eq!(libc::WTERMSIG(status), 0, "the child does not hang");
+            libc::WEXITSTATUS(status)
+        })
+    }
+
+    #[test]
+    fn a_child_whose_memory_is_in_a_threads_hands_begins_anew_and_one_whose_disk_is_does_without() {
+        assert_eq!(child_of_one_who_stays_inside(Work::Memory), 14);
+        assert_eq!(child_of_one_who_stays_inside(Work::Disk), 2);
     }
 }
