@@ -2,6 +2,7 @@
 
 #define _GNU_SOURCE
 #include "guest.h"
+#include <dlfcn.h>
 #include <errno.h>
 #include <sys/resource.h>
 
@@ -147,7 +148,80 @@ static void little_memory_is_left(void)
     mtasts_context_free(context);
 }
 
-MAIN({"many-lookups-keep-their-level", many_lookups_keep_their_level},
+static int questions;
+
+/* One question, cached, asked in a child whose allocation of this number fails; returns how the child ended. */
+static int ask_short_of_memory(long which, int goes_on)
+{
+    void (*fail_malloc)(long, int) = NULL;
+    *(void **)&fail_malloc = dlsym(RTLD_DEFAULT, "fail_malloc");
+    if (fail_malloc == NULL) {
+        printf("the failing malloc is not loaded\n");
+        exit(1);
+    }
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        mtasts_context *context = NULL;
+        mtasts_policy *policy = NULL;
+        struct rlimit core = {0, 0};
+        int null = open("/dev/null", O_WRONLY);
+        setrlimit(RLIMIT_CORE, &core);
+        dup2(null, 2); /* Rust says there why it gives up */
+        alarm(60);
+        fail_malloc(which, goes_on);
+        int status = mtasts_context_new(config_path, &context);
+        if (status == MTASTS_OK) {
+            status = mtasts_query(context, "good.test", 0, 0, &policy);
+        }
+        int mode = mtasts_policy_mode(policy);
+        mtasts_policy_free(policy);
+        mtasts_context_free(context);
+        fail_malloc(0, 0);
+        _exit(status != MTASTS_OK ? 100 : mode);
+    }
+    int status = -1;
+    CHECK_NUMBER(waitpid(child, &status, 0), child);
+    questions++;
+    return status;
+}
+
+/* extra: every how many-th allocation is made to fail, and a file for what was found. Rust ends a process that gets no
+   memory; SQLite and the C library report it. Nothing hangs, crashes or answers that there is no policy. */
+static void each_malloc_fails_once(void)
+{
+    int answers = 0, unknown = 0, errors = 0, aborts = 0, step = atoi(extra[0]);
+    for (long which = 1;; which += step) {
+        int is_over = 0;
+        for (int goes_on = 0; goes_on < 2; goes_on++) {
+            int status = ask_short_of_memory(which, goes_on);
+            if (WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT) {
+                aborts++;
+            } else if (WIFEXITED(status) && WEXITSTATUS(status) == MTASTS_MODE_ENFORCE) {
+                answers++;
+            } else if (WIFEXITED(status) && WEXITSTATUS(status) == MTASTS_MODE_UNKNOWN) {
+                unknown++;
+            } else if (WIFEXITED(status) && WEXITSTATUS(status) == 100) {
+                errors++;
+            } else {
+                printf("malloc %ld fails%s: status %#x\n", which, goes_on ? " and all that follow" : "", (unsigned)status);
+                faults++;
+            }
+            is_over = which > 3000;
+        }
+        if (is_over) {
+            break;
+        }
+    }
+    FILE *file = fopen(extra[1], "w");
+    fprintf(file, "%d questions: %d answered right, %d unknown, %d errors, %d ended by Rust (SIGABRT)", questions, answers,
+            unknown, errors, aborts);
+    fclose(file);
+    CHECK(answers > 0);
+}
+
+MAIN({"each-malloc-fails-once", each_malloc_fails_once},
+     {"many-lookups-keep-their-level", many_lookups_keep_their_level},
      {"few-descriptors-are-free", few_descriptors_are_free},
      {"standard-streams-are-closed", standard_streams_are_closed},
      {"little-memory-is-left", little_memory_is_left})

@@ -203,3 +203,26 @@ fn with_few_descriptors_a_policy_is_found_or_the_answer_is_unknown() {
     let host = Host::new();
     host.passes(&[], RESOURCES, "few-descriptors-are-free", &["good.test", "0", "0"]);
 }
+
+/// Has every n-th allocation of a question fail; returns what was found.
+fn fail_malloc(step: &str) -> String {
+    let host = Host::new();
+    host.passes(&[], "tests/c/refresh.c", "the-cache-is-filled", &["good.test"]);
+    let shim = host.compile_with("tests/c/failing_malloc.c", &["-shared", "-fPIC"]);
+    let measured = host.path("measured");
+    let preload = format!("LD_PRELOAD={}", shim.display());
+    host.passes(&["env", &preload], RESOURCES, "each-malloc-fails-once", &[step, measured.to_str().unwrap()]);
+    check_database(&host);
+    fs::read_to_string(measured).unwrap()
+}
+
+#[test]
+fn a_malloc_that_fails_ends_in_the_answer_an_error_or_the_process_but_in_no_wrong_answer() {
+    fail_malloc("97");
+}
+
+#[test]
+#[ignore = "torture"]
+fn torture_each_malloc_of_a_question_fails() {
+    println!("{}", fail_malloc("1"));
+}
