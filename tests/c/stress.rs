@@ -226,3 +226,40 @@ fn a_malloc_that_fails_ends_in_the_answer_an_error_or_the_process_but_in_no_wron
 fn torture_each_malloc_of_a_question_fails() {
     println!("{}", fail_malloc("1"));
 }
+
+#[test]
+fn under_a_tight_limit_of_memory_a_cached_policy_is_found_and_a_fetch_succeeds_or_ends_the_process() {
+    for kib in ["0", "64", "256", "1024", "8192", "65536"] {
+        let host = Host::new();
+        host.passes(&[], "tests/c/refresh.c", "the-cache-is-filled", &["good.test"]);
+        host.passes(&[], RESOURCES, "little-memory-is-left", &[kib, "2"]);
+        let host = Host::new();
+        let run = host.run_situation(RESOURCES, "little-memory-is-left", &[kib, "02"]);
+        // `timeout` hands on the signal that Rust ends with for want of memory.
+        let is_ended_by_rust = run.status.is_none() || run.stderr.contains("memory allocation of");
+        assert!(run.status == Some(0) || is_ended_by_rust && kib != "65536", "{kib}: {run:?}");
+        check_database(&host);
+    }
+}
+
+#[test]
+#[ignore = "torture"]
+fn torture_valgrind_finds_no_fault_in_threads_forks_and_signals() {
+    if std::process::Command::new("valgrind").arg("--version").output().is_err() {
+        assert!(std::env::var_os("MTASTS_NO_SKIP").is_none_or(|value| value != "1"), "valgrind is not installed");
+        println!("SKIPPED: valgrind not installed");
+        return;
+    }
+    // It does not follow which bytes ring's assembler defines.
+    let memcheck = ["valgrind", "--quiet", "--error-exitcode=9", "--undef-value-errors=no", "--fair-sched=yes"];
+    for (source, situation, more) in [
+        (FORKS, "children-of-busy-threads-go-on", "10"),
+        (FORKS, "a-log-function-may-fork", "1"),
+        (THREADS, "sixteen-threads-share-a-context", "5"),
+        (THREADS, "sixteen-threads-have-a-context-each", "5"),
+        (THREADS, "threads-are-cancelled-at-any-moment", "5"),
+    ] {
+        Host::new().passes(&memcheck, source, situation, &[more]);
+    }
+    host_for_signals().passes(&memcheck, SIGNALS, "the-hosts-alarm-still-fires", &[]);
+}

@@ -60,6 +60,7 @@ static void *work(void *argument)
     }
     for (int i = 0; i < rounds; i++) {
         errno = ENOTTY;
+        int status;
         switch (rand_r(&seed) % 10) {
         case 0:
             want_mode(context, "fresh.test", MTASTS_REFRESH, MTASTS_MODE_ENFORCE);
@@ -68,7 +69,9 @@ static void *work(void *argument)
             WANT(mtasts_context_set(context, "dane_wins", i % 2 ? "true" : "false") == MTASTS_OK);
             break;
         case 2:
-            WANT(mtasts_refresh(context, 1, 0, NULL, NULL) == MTASTS_OK);
+            /* Sixteen writers may keep one from the database for longer than it waits. */
+            status = mtasts_refresh(context, 1, 0, NULL, NULL);
+            WANT(status == MTASTS_OK || status == MTASTS_CACHE_UNAVAILABLE);
             break;
         case 3:
             WANT(mtasts_lookup("testing.test", patterns, MTASTS_PATTERNS_SIZE) == MTASTS_MODE_TESTING);
