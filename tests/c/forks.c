@@ -20,6 +20,22 @@ static void *refresh_for_ever(void *domain)
     return NULL;
 }
 
+/* The same, with a context that is new each time: the roots are loaded, the database is opened and closed. */
+static void *begin_for_ever(void *domain)
+{
+    while (!stop) {
+        mtasts_context *context = NULL;
+        if (mtasts_context_new(config_path, &context) != MTASTS_OK) {
+            CHECK(!"there is a context");
+            return NULL;
+        }
+        check_mode(context, domain, MTASTS_REFRESH, MTASTS_MODE_ENFORCE, __LINE__);
+        mtasts_context_free(context);
+        calls++;
+    }
+    return NULL;
+}
+
 static void *ask_for_ever(void *argument)
 {
     static __thread char patterns[MTASTS_PATTERNS_SIZE];
@@ -44,7 +60,7 @@ static void begin(void)
     check_mode(shared, "good.test", 0, MTASTS_MODE_ENFORCE, __LINE__);
     CHECK_NUMBER(mtasts_lookup("testing.test", patterns, sizeof patterns), MTASTS_MODE_TESTING);
     CHECK_NUMBER(pthread_create(&threads[0], NULL, refresh_for_ever, "good.test"), 0);
-    CHECK_NUMBER(pthread_create(&threads[1], NULL, refresh_for_ever, "fresh.test"), 0);
+    CHECK_NUMBER(pthread_create(&threads[1], NULL, begin_for_ever, "fresh.test"), 0);
     CHECK_NUMBER(pthread_create(&threads[2], NULL, ask_for_ever, NULL), 0);
     CHECK_NUMBER(pthread_create(&threads[3], NULL, ask_for_ever, NULL), 0);
 }
