@@ -1,0 +1,118 @@
+//! A row of the cache with any values in its columns, of any type: it is read back without a panic, an enforced policy in
+//! it applies whatever times and codes stand beside it, and nothing that is not one ever reads as one.
+
+use super::{Input, grammar};
+use mtasts::config::Settings;
+use mtasts::context::Context;
+use mtasts::discovery::Effort;
+use mtasts::syntax::Mode;
+use mtasts::time::{Clock, UnixTime};
+use rusqlite::Connection;
+use rusqlite::types::Value;
+use std::sync::{LazyLock, Mutex};
+use tempfile::TempDir;
+
+const NOW: i64 = 1_800_000_000;
+const POLICY: &[u8] = b"version: STSv1\nmode: enforce\nmx: mx.example.test\nmax_age: 86400\n";
+
+struct Stopped;
+
+impl Clock for Stopped {
+    fn now(&self) -> UnixTime {
+        UnixTime(NOW)
+    }
+}
+
+struct Stage {
+    settings: Settings,
+    writer: Connection,
+    _directory: TempDir,
+}
+
+/// A file that libmtasts has made, and a second connection to it.
+static STAGE: LazyLock<Mutex<Stage>> = LazyLock::new(|| {
+    // In memory where there is such a file system: thousands of rows are written.
+    let memory = std::path::Path::new("/dev/shm");
+    let directory = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+    let cache = directory.path().join("cache.db");
+    // Nobody is there to ask: what is answered comes from the row.
+    let nameservers = vec!["127.0.0.1:1".parse().unwrap()];
+    let settings = Settings { cache, memory_entries: 0, nameservers, ..Settings::default() };
+    Context::with_settings(settings.clone()).query(b"example.test", Effort::CacheOnly, None);
+    let writer = Connection::open(&settings.cache).unwrap();
+    Mutex::new(Stage { settings, writer, _directory: directory })
+});
+
+/// A value of any type. `usual` stands for what the library would write there.
+fn value(input: &mut Input<'_>, usual: Value) -> Value {
+    match input.byte() % 8 {
+        0 | 1 => usual,
+        2 => Value::Null,
+        3 => Value::Integer(input.wide()),
+        4 => Value::Integer(NOW + i64::from(input.word() >> 8)),
+        5 => Value::Real(f64::from_bits(input.wide().cast_unsigned())),
+        6 => Value::Text(String::from_utf8_lossy(input.text()).into_owned()),
+        _ => Value::Blob(input.text().to_vec()),
+    }
+}
+
+pub fn run(bytes: &[u8]) {
+    let stage = STAGE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut input = Input(bytes);
+    let whole = Value::Integer;
+    let columns = [
+        ("id", value(&mut input, Value::Text("1".to_owned()))),
+        ("fetched_at", value(&mut input, whole(NOW - 10))),
+        ("shortened_to", value(&mut input, Value::Null)),
+        ("expires_at", value(&mut input, whole(NOW + 86_390))),
+        ("mode", value(&mut input, whole(2))),
+        ("checked_at", value(&mut input, whole(NOW - 10))),
+        ("checked_until", value(&mut input, whole(NOW + 50))),
+        ("check_reason", value(&mut input, whole(1))),
+        ("refresh_at", value(&mut input, whole(NOW + 40_000))),
+        ("failures", value(&mut input, Value::Text(String::new()))),
+        ("body", value(&mut input, Value::Blob(POLICY.to_vec()))),
+    ];
+    let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+    let sql = format!(
+        "INSERT OR REPLACE INTO domain (name, {}) VALUES ('example.test', ?,?,?,?,?,?,?,?,?,?,?)",
+        names.join(", ")
+    );
+    let values = columns.iter().map(|(_, value)| value);
+    // What the table itself refuses cannot be there.
+    if stage.writer.execute(&sql, rusqlite::params_from_iter(values)).is_err() {
+        return;
+    }
+    // What the table has made of it.
+    let stored = |column: &str| {
+        let sql = format!("SELECT {column} FROM domain WHERE name = 'example.test'");
+        stage.writer.query_row(&sql, [], |row| row.get::<_, Value>(0)).unwrap()
+    };
+    let context = Context::with_clock(stage.settings.clone(), Box::new(Stopped));
+    let answer = context.query(b"example.test", Effort::CacheOnly, None);
+    let is_whole = |column| matches!(stored(column), Value::Integer(_));
+    // A column of a type that the library never writes makes the row unreadable, which is told and not enforced.
+    let is_readable = ["checked_at", "checked_until", "check_reason", "refresh_at"].into_iter().all(is_whole)
+        && matches!(stored("shortened_to"), Value::Integer(_) | Value::Null)
+        && matches!(stored("failures"), Value::Text(_));
+    let policy = match (stored("id"), stored("body"), stored("fetched_at")) {
+        (Value::Text(_), Value::Blob(body), Value::Integer(at)) => grammar::policy(&body).map(|policy| (policy, at)),
+        _ => None,
+    };
+    let is_enforced = policy.as_ref().is_some_and(|((mode, ..), _)| *mode == "enforce");
+    assert!(answer.mode() != Mode::Enforce || is_enforced, "{:?} of {columns:?}", answer.text);
+    if let Some(((mode, mx, max_age), at)) = policy {
+        let max_age = i64::try_from(max_age).unwrap();
+        let is_in_force = at <= NOW + 5 && NOW <= at.saturating_add(max_age);
+        if is_in_force && is_readable {
+            assert_eq!(answer.mode_str(), mode, "{:?} of {columns:?}", answer.text);
+            let stored = answer.policy.as_ref().unwrap();
+            let known: Vec<&str> = stored.policy.mx().iter().map(|pattern| pattern.as_str()).collect();
+            assert_eq!(known, mx);
+        } else if at <= NOW && !is_in_force {
+            assert_eq!(answer.mode(), Mode::None, "expired: {:?} of {columns:?}", answer.text);
+        }
+    }
+    // What is due is found out of any row, and a row that is there takes another policy.
+    let _ = context.refresh(1, Some(std::time::Duration::from_millis(1)));
+}
