@@ -29,18 +29,99 @@ impl Dice {
 
 /// What is likely to matter to one of the two.
 const POLICY_WORDS: &[&[u8]] = &[
-    b"\n", b"\r\n", b"\r", b"\n\n", b"\n\r\n", b" ", b"\t", b":", b": ", b"\0", b"\x7f", b"\x0b", b"\x0c", b"\xc2\x85",
-    b"\xe2\x80\xa8", b"\xc3\xa9", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xf0\x9f\x98\x80", b"\xff",
-    b"\xef\xbb\xbf", b"version: STSv1\n", b"version:STSv1", b"STSv2", b"mode: enforce\n", b"mode: none\n", b"mode: testing\n",
-    b"mode: Enforce", b"mx: a.example\n", b"mx: *.example\r\n", b"mx:", b"mx: *\n", b"mx: a.example.\n", b"*.", b".", b"-", b"_",
-    b"max_age: 86400\n", b"max_age: 0\n", b"max_age: 99999999999\n", b"9999999999", b"31557601", b"max_age:\n", b"+1", b"x: y\n",
-    b"x:\n", b"x: y z \n", b"x: \xc3\xbc\n", b"a.b-c_d: e\n", b"[192.0.2.1]", b"192.0.2.1", b"xn--", b"=", b";", b"#",
-    b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    b"\n",
+    b"\r\n",
+    b"\r",
+    b"\n\n",
+    b"\n\r\n",
+    b" ",
+    b"\t",
+    b":",
+    b": ",
+    b"\0",
+    b"\x7f",
+    b"\x0b",
+    b"\x0c",
+    b"\xc2\x85",
+    b"\xe2\x80\xa8",
+    b"\xc3\xa9",
+    b"\xc0\x80",
+    b"\xed\xa0\x80",
+    b"\xf4\x90\x80\x80",
+    b"\xf0\x9f\x98\x80",
+    b"\xff",
+    b"\xef\xbb\xbf",
+    b"version: STSv1\n",
+    b"version:STSv1",
+    b"STSv2",
+    b"mode: enforce\n",
+    b"mode: none\n",
+    b"mode: testing\n",
+    b"mode: Enforce",
+    b"mx: a.example\n",
+    b"mx: *.example\r\n",
+    b"mx:",
+    b"mx: *\n",
+    b"mx: a.example.\n",
+    b"*.",
+    b".",
+    b"-",
+    b"_",
+    b"max_age: 86400\n",
+    b"max_age: 0\n",
+    b"max_age: 99999999999\n",
+    b"9999999999",
+    b"31557601",
+    b"max_age:\n",
+    b"+1",
+    b"x: y\n",
+    b"x:\n",
+    b"x: y z \n",
+    b"x: \xc3\xbc\n",
+    b"a.b-c_d: e\n",
+    b"[192.0.2.1]",
+    b"192.0.2.1",
+    b"xn--",
+    b"=",
+    b";",
+    b"#",
+    b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
 ];
 const RECORD_WORDS: &[&[u8]] = &[
-    b"v=STSv1;", b"v=STSv1 ;", b"v=STSv1\t;", b"v=STSv1", b"v=STSv2;", b"V=STSv1;", b";", b"; ", b" ;", b";;", b" ", b"\t", b"=",
-    b"id=", b"id=1;", b" id=20260101T000000;", b"id =1", b"id= 1", b"id=_;", b"ID=1;", b"x=y;", b"x=;", b"=y;", b"x=y=z;", b"-x=y",
-    b"x.y-z_=1;", b"\0", b"\n", b"\nv=STSv1; id=2;", b"\nv=spf1 -all", b"\x7f", b"\xc3\xa9", b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    b"v=STSv1;",
+    b"v=STSv1 ;",
+    b"v=STSv1\t;",
+    b"v=STSv1",
+    b"v=STSv2;",
+    b"V=STSv1;",
+    b";",
+    b"; ",
+    b" ;",
+    b";;",
+    b" ",
+    b"\t",
+    b"=",
+    b"id=",
+    b"id=1;",
+    b" id=20260101T000000;",
+    b"id =1",
+    b"id= 1",
+    b"id=_;",
+    b"ID=1;",
+    b"x=y;",
+    b"x=;",
+    b"=y;",
+    b"x=y=z;",
+    b"-x=y",
+    b"x.y-z_=1;",
+    b"\0",
+    b"\n",
+    b"\nv=STSv1; id=2;",
+    b"\nv=spf1 -all",
+    b"\x7f",
+    b"\xc3\xa9",
+    b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
 ];
 
 /// A few changes of one seed, or of one seed with part of another.
@@ -102,7 +183,8 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
                 seeds.push(body.as_bytes().to_vec());
             }
             if let (Some(records), "record") = (row["txt"].as_array(), target) {
-                let joined = |record: &Value| record.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+                let joined =
+                    |record: &Value| record.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
                 seeds.push(records.iter().map(joined).collect::<Vec<String>>().join("\n").into_bytes());
             }
         }
@@ -117,8 +199,8 @@ fn compare(target: &str, words: &[&[u8]], count: usize, verdict: fn(&[u8]) -> bo
     let (good, bad): (Vec<_>, Vec<_>) = seeds(target).into_iter().partition(|seed| verdict(seed));
     // Most bad ones are too far from good to become it.
     let times = bad.len() * 3 / good.len() + 1;
-    let seeds = [good.repeat(times), bad].concat();
-    let mut dice = Dice(0x5354_5376_31);
+    let seeds = [vec![good; times].concat(), bad].concat();
+    let mut dice = Dice(0x0053_5453_7631);
     let good = (0..count).filter(|_| verdict(&mutate(&mut dice, &seeds, words))).count();
     assert!(good > count / 10 && good < count / 10 * 9, "{good} good ones among {count}");
     println!("{target}: {count} inputs, {good} of them good");

@@ -108,7 +108,8 @@ unsafe fn step(input: &mut Input<'_>, objects: &mut Objects) {
                 mtasts_decision_free(objects.decision);
                 is_status(mtasts_policy_decide(objects.policy, host.as_ptr(), dane, &raw mut objects.decision));
                 let mode = mtasts_policy_mode(objects.policy);
-                let may = [Action::Deliver, Action::DeliverReport, Action::RequireEncryption].map(|action| action as c_int);
+                let may =
+                    [Action::Deliver, Action::DeliverReport, Action::RequireEncryption].map(|action| action as c_int);
                 let action = mtasts_decision_action(objects.decision);
                 if mode == MTASTS_MODE_ENFORCE && dane != 3 {
                     assert!(!may.contains(&action), "{host:?} {dane}: {action}");

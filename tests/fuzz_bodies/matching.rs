@@ -32,7 +32,11 @@ pub fn run(bytes: &[u8]) {
             all.filter_map(|text| MxPattern::parse(text).ok()).any(|pattern| covers(pattern.as_str(), host.as_str()))
         });
         // SAFETY: both texts live during the call.
-        assert_eq!(unsafe { mtasts_match_mx(joined.as_ptr(), text.as_ptr()) }, i32::from(wanted), "{joined:?} {text:?}");
+        assert_eq!(
+            unsafe { mtasts_match_mx(joined.as_ptr(), text.as_ptr()) },
+            i32::from(wanted),
+            "{joined:?} {text:?}"
+        );
     }
 }
 
