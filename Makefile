@@ -3,6 +3,7 @@
 # make demo    shows them at work on a small internet of its own
 # make check   installs what the tests need and runs all of them
 # make torture runs at length what `make check` runs briefly; it stops by itself
+# make fuzz    fuzzes each parser for five minutes; needs cargo-fuzz and a nightly toolchain
 # make bench   measures
 # make header  rewrites include/mtasts.h from the sources
 
@@ -16,7 +17,7 @@ BINDIR ?= $(PREFIX)/bin
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
-.PHONY: all install demo check lint tools torture bench header clean
+.PHONY: all install demo check lint tools torture fuzz bench header clean
 
 all:
 	$(CARGO) build --release --locked
@@ -53,6 +54,9 @@ tools:
 
 torture: tools
 	timeout 3600 $(CARGO) test --release --locked --no-fail-fast -- --ignored --nocapture --test-threads 1 torture_
+
+fuzz:
+	fuzz/run.sh
 
 bench:
 	$(CARGO) bench --locked

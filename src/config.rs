@@ -395,4 +395,40 @@ mod tests {
         let (_, faults) = Settings::load(Some(Path::new("/dev/zero")));
         assert!(faults[0].to_string().ends_with("is not a regular file"), "{faults:?}");
     }
+
+    #[test]
+    fn root_reads_no_configuration_that_another_user_has_a_hand_in() {
+        if !privilege::is_root() {
+            println!("SKIPPED: not root");
+            assert_ne!(std::env::var("MTASTS_NO_SKIP").as_deref(), Ok("1"), "skipped, and MTASTS_NO_SKIP=1 forbids it");
+            return;
+        }
+        use std::os::unix::fs::{PermissionsExt, chown};
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("mtasts.toml");
+        fs::write(&path, "observe = true\n").unwrap();
+        for (owner, mode, is_read) in
+            [(0, 0o644, true), (0, 0o600, true), (0, 0o664, false), (0, 0o646, false), (54_321, 0o644, false)]
+        {
+            chown(&path, Some(owner), None).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let (settings, faults) = Settings::load(Some(&path));
+            assert_eq!(settings.observe, is_read, "uid {owner}, mode {mode:o}: {faults:?}");
+            assert_eq!(faults.is_empty(), is_read);
+            assert!(is_read || faults[0].problem.contains("must belong to root"), "{faults:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_small_regular_file_is_no_configuration() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("mtasts.toml");
+        let fault = |path: &Path| Settings::load(Some(path)).1.remove(0).problem;
+        assert_eq!(fault(directory.path()), "is not a regular file");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        assert_eq!(fault(&path), "is not a regular file", "and nobody waits for a writer");
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, vec![b'#'; 1024 * 1024 + 1]).unwrap();
+        assert_eq!(fault(&path), "has 1048577 bytes, want at most 1048576");
+    }
 }

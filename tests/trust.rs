@@ -165,3 +165,29 @@ fn a_host_keeps_its_name_in_the_log_and_its_descriptors() {
         assert_eq!(run.stdout, told, "{case}");
     }
 }
+
+/// Every file of tests and sources, as one text.
+fn tests_and_sources(directory: &Path) -> String {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let text = |path: PathBuf| match path.extension().and_then(|kind| kind.to_str()) {
+        _ if path.is_dir() => tests_and_sources(&path),
+        Some("rs" | "sh") => fs::read_to_string(path).unwrap(),
+        Some("scene") => path.display().to_string() + "\n",
+        _ => String::new(),
+    };
+    entries.map(text).collect()
+}
+
+#[test]
+fn every_test_that_security_md_names_exists() {
+    let root = harness::root();
+    let all = tests_and_sources(&root.join("tests")) + &tests_and_sources(&root.join("src"));
+    let page = fs::read_to_string(root.join("SECURITY.md")).unwrap();
+    let quoted = page.split('`').skip(1).step_by(2);
+    let names: Vec<&str> = quoted.filter(|text| text.ends_with(".scene") || text.matches('_').count() > 2).collect();
+    assert!(names.len() > 50, "{} names", names.len());
+    for name in names {
+        let stands = [format!("fn {name}("), format!("\n{name}() "), format!("/{name}\n"), format!("    {name} ")];
+        assert!(stands.iter().any(|text| all.contains(text)), "SECURITY.md names {name}, which is no test");
+    }
+}
