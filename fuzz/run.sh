@@ -41,8 +41,12 @@ fuzz() {
         > "$work/$target.merge.log" 2>&1 || { tail -n 20 "$work/$target.merge.log"; return; }
     mkdir -p "corpus/$target"
     rm -f "corpus/$target"/*
-    # The small ones tell as much as the large ones.
-    ls -Sr "$work/$target/least" | head -n 200 | while read -r name; do cp "$work/$target/least/$name" "corpus/$target/"; done
+    # At most 200, of all sizes.
+    ls -Sr "$work/$target/least" > "$work/$target/names"
+    step=$((($(wc -l < "$work/$target/names") + 199) / 200))
+    awk -v step="$step" '(NR - 1) % step == 0' "$work/$target/names" | while read -r name; do
+        cp "$work/$target/least/$name" "corpus/$target/"
+    done
 }
 
 waiting=0

@@ -39,6 +39,7 @@ static STAGE: LazyLock<Mutex<Stage>> = LazyLock::new(|| {
     let nameservers = vec!["127.0.0.1:1".parse().unwrap()];
     let settings = Settings { cache, memory_entries: 0, nameservers, ..Settings::default() };
     Context::with_settings(settings.clone()).query(b"example.test", Effort::CacheOnly, None);
+    let _alone = super::alone_with_sqlite();
     let writer = Connection::open(&settings.cache).unwrap();
     Mutex::new(Stage { settings, writer, _directory: directory })
 });
@@ -80,6 +81,7 @@ pub fn run(bytes: &[u8]) {
     );
     let values = columns.iter().map(|(_, value)| value);
     // What the table itself refuses cannot be there.
+    let alone = super::alone_with_sqlite();
     if stage.writer.execute(&sql, rusqlite::params_from_iter(values)).is_err() {
         return;
     }
@@ -88,6 +90,9 @@ pub fn run(bytes: &[u8]) {
         let sql = format!("SELECT {column} FROM domain WHERE name = 'example.test'");
         stage.writer.query_row(&sql, [], |row| row.get::<_, Value>(0)).unwrap()
     };
+    let columns_now: Vec<(&str, Value)> = names.iter().map(|name| (*name, stored(name))).collect();
+    drop(alone);
+    let stored = |column| columns_now.iter().find(|(name, _)| *name == column).unwrap().1.clone();
     let context = Context::with_clock(stage.settings.clone(), Box::new(Stopped));
     let answer = context.query(b"example.test", Effort::CacheOnly, None);
     let is_whole = |column| matches!(stored(column), Value::Integer(_));

@@ -50,6 +50,7 @@ pub fn call(function: Function, arguments: &[&CStr]) -> (c_int, Vec<u8>) {
         arguments.iter().map(|argument| argument.as_ptr().cast_mut().cast::<c_uchar>()).collect();
     let count = c_int::try_from(pointers.len()).unwrap();
     let mut answer = std::ptr::null_mut();
+    let _alone = super::alone_with_sqlite();
     // SAFETY: as many texts as told, and a place for a pointer, which afterwards leads to a text.
     unsafe {
         let status = function(&raw mut answer, count, pointers.as_mut_ptr());
@@ -68,7 +69,8 @@ pub fn run(bytes: &[u8]) {
     };
     if choice % 4 == 1 {
         let (status, mode) = call(mtasts_exim_mode, &[&list]);
-        assert!(status == 0 && ["none", "testing", "enforce", "unknown"].map(str::as_bytes).contains(&&*mode));
+        let known = ["none", "testing", "enforce", "unknown"].map(str::as_bytes);
+        assert!(status == 0 && known.contains(&&*mode), "{status} {}", mode.escape_ascii());
     }
     let (status, text) = call(mtasts_exim, &[&domain, &list]);
     if status != 0 {

@@ -18,6 +18,15 @@ pub mod policy;
 pub mod record;
 pub mod responder;
 
+/// Held by who uses SQLite past the library, and by who makes it fork: a child of a process that is just using SQLite itself
+/// finds its global locks held, which no library of that process can prevent.
+pub static OWN_SQLITE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+/// Waits for the others, also for one that has panicked.
+pub fn alone_with_sqlite() -> std::sync::MutexGuard<'static, ()> {
+    OWN_SQLITE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 /// What takes any bytes.
 pub type Body = fn(&[u8]);
 
