@@ -334,11 +334,6 @@ fn no_thread_and_no_descriptor_but_the_databases_outlives_a_call() {
 }
 
 #[test]
-fn a_signal_each_millisecond_changes_no_answer() {
-    Host::new().passes(&[], GUEST, "signals-do-no-harm", &[]);
-}
-
-#[test]
 fn a_cancelled_thread_ends_after_the_call_that_it_is_in() {
     let host = Host::new();
     let dns = host.world.dns_addr().to_string();

@@ -34,56 +34,6 @@ static void no_thread_and_no_socket_stays(void)
     check_descriptors(before, 0, __LINE__);
 }
 
-static volatile sig_atomic_t ticks;
-
-static void tick(int signal)
-{
-    (void)signal;
-    ticks++;
-}
-
-/* drip.test has a policy host that sends its policy byte by byte, so that many signals arrive meanwhile. */
-static void signals_do_no_harm(void)
-{
-    struct sigaction action = {0};
-    struct itimerval each_millisecond = {{0, 1000}, {0, 1000}}, never = {{0, 0}, {0, 0}};
-    action.sa_handler = tick;
-    CHECK_NUMBER(sigaction(SIGALRM, &action, NULL), 0);
-    CHECK_NUMBER(setitimer(ITIMER_REAL, &each_millisecond, NULL), 0);
-    mtasts_context *context = new_context();
-    static const struct {
-        const char *domain;
-        int mode, reason;
-    } rows[] = {
-        {"drip.test", MTASTS_MODE_ENFORCE, MTASTS_REASON_FETCHED},
-        {"good.test", MTASTS_MODE_ENFORCE, MTASTS_REASON_FETCHED},
-        {"testing.test", MTASTS_MODE_TESTING, MTASTS_REASON_FETCHED},
-        {"none.test", MTASTS_MODE_NONE, MTASTS_REASON_FETCHED},
-        {"absent.test", MTASTS_MODE_NONE, MTASTS_REASON_NO_RECORD},
-        {"malformed.test", MTASTS_MODE_NONE, MTASTS_REASON_POLICY_INVALID},
-        {"wrong-certificate.test", MTASTS_MODE_NONE, MTASTS_REASON_POLICY_HOST_CERTIFICATE_HOST_MISMATCH},
-    };
-    for (size_t i = 0; i < COUNT(rows); i++) {
-        mtasts_policy *policy = ask(context, rows[i].domain);
-        int is_good = CHECK_NUMBER(mtasts_policy_mode(policy), rows[i].mode);
-        is_good &= CHECK_NUMBER(mtasts_policy_reason(policy), rows[i].reason);
-        if (!is_good) {
-            printf("... for %s: %s\n", rows[i].domain, mtasts_policy_reason_text(policy));
-        }
-        mtasts_policy_free(policy);
-    }
-    CHECK(ticks > 100);
-    /* The host's handler and timer are still there. */
-    struct itimerval still;
-    struct sigaction mine;
-    CHECK(getitimer(ITIMER_REAL, &still) == 0 && still.it_interval.tv_usec == 1000);
-    CHECK(sigaction(SIGALRM, NULL, &mine) == 0 && mine.sa_handler == tick);
-    setitimer(ITIMER_REAL, &never, NULL);
-    struct sigaction pipe_action;
-    CHECK(sigaction(SIGPIPE, NULL, &pipe_action) == 0 && pipe_action.sa_handler == SIG_DFL);
-    mtasts_context_free(context);
-}
-
 struct asker {
     mtasts_context *context;
     int status, reason;
@@ -251,7 +201,6 @@ static void children_draw_ids_of_their_own(void)
 }
 
 MAIN({"no-thread-and-no-socket-stays", no_thread_and_no_socket_stays},
-     {"signals-do-no-harm", signals_do_no_harm},
      {"cancellation-waits-for-the-call", cancellation_waits_for_the_call},
      {"children-use-the-same-context", children_use_the_same_context},
      {"a-fork-amid-a-call-does-no-harm", a_fork_amid_a_call_does_no_harm},

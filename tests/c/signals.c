@@ -73,7 +73,9 @@ static void answers_and_deadlines_are_the_same(int flags)
         {"drip.test", MTASTS_MODE_ENFORCE, MTASTS_REASON_FETCHED},
         {"good.test", MTASTS_MODE_ENFORCE, MTASTS_REASON_FETCHED},
         {"testing.test", MTASTS_MODE_TESTING, MTASTS_REASON_FETCHED},
+        {"none.test", MTASTS_MODE_NONE, MTASTS_REASON_FETCHED},
         {"absent.test", MTASTS_MODE_NONE, MTASTS_REASON_NO_RECORD},
+        {"malformed.test", MTASTS_MODE_NONE, MTASTS_REASON_POLICY_INVALID},
         {"wrong-certificate.test", MTASTS_MODE_NONE, MTASTS_REASON_POLICY_HOST_CERTIFICATE_HOST_MISMATCH},
     };
     struct descriptors before = descriptors();
@@ -104,10 +106,14 @@ static void answers_and_deadlines_are_the_same(int flags)
     for (int i = 0; i < 4; i++) {
         close(waiting[i]);
     }
-    tick_each_millisecond(0);
+    /* The host's handlers and timer are as they were. */
+    struct itimerval still;
     struct sigaction mine;
+    CHECK(getitimer(ITIMER_REAL, &still) == 0 && still.it_interval.tv_usec == 1000);
+    tick_each_millisecond(0);
     CHECK(sigaction(SIGALRM, NULL, &mine) == 0 && mine.sa_handler == tick);
     CHECK((mine.sa_flags & SA_RESTART) == flags);
+    CHECK(sigaction(SIGPIPE, NULL, &mine) == 0 && mine.sa_handler == SIG_DFL);
     mtasts_context_free(context);
     check_descriptors(before, 0, __LINE__);
 }
