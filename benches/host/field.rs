@@ -1,0 +1,151 @@
+//! Where a benchmark runs: a directory with a configuration, a cache full of rows, and C programs.
+
+use rusqlite::{Connection, params};
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tempfile::TempDir;
+
+/// A directory of its own for one measurement.
+pub struct Field {
+    directory: TempDir,
+}
+
+/// What all rows of a cache are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Rows {
+    /// An enforced policy with a body of about 120 bytes.
+    Enforce,
+    /// The knowledge that there is no policy.
+    None,
+}
+
+impl Rows {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::None => "none",
+        }
+    }
+}
+
+impl Field {
+    /// A field whose library asks a name server that nobody runs, so that all answers are cached ones.
+    pub fn new() -> Self {
+        let field = Self { directory: tempfile::tempdir().unwrap() };
+        fs::DirBuilder::new().mode(0o750).create(field.path("cache")).unwrap();
+        let configuration = format!("cache = \"{}\"\nnameservers = [\"127.0.0.1:9\"]\n", field.cache().display());
+        fs::write(field.configuration(), configuration).unwrap();
+        for name in ["libmtasts.so", "libmtasts.so.0"] {
+            symlink(library(), field.path(name)).unwrap();
+        }
+        field
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub fn configuration(&self) -> PathBuf {
+        self.path("mtasts.toml")
+    }
+
+    pub fn cache(&self) -> PathBuf {
+        self.path("cache/cache.db")
+    }
+
+    /// Puts rows into the cache, for `d0000000.example` and so on; nothing of them is due for minutes.
+    pub fn fill(&self, rows: Rows, count: u32) {
+        // The library makes the tables.
+        let program = self.compile("benches/c/first.c", &[]);
+        self.run(&program, &["unknown.example"]);
+        let connection = Connection::open(self.cache()).unwrap();
+        connection.execute_batch("PRAGMA synchronous = OFF; BEGIN").unwrap();
+        {
+            let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
+            let mut insert = connection
+                .prepare(
+                    "INSERT INTO domain (name, id, body, fetched_at, expires_at, mode, checked_at, checked_until,
+                                         check_reason, refresh_at, failures)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, '')",
+                )
+                .unwrap();
+            for n in 0..count {
+                let name = format!("d{n:07}.example");
+                let body = format!(
+                    "version: STSv1\r\nmode: enforce\r\nmax_age: 604800\r\nmx: mx1.example.com\r\nmx: *.{name}\r\n"
+                );
+                match rows {
+                    Rows::Enforce => insert.execute(params![
+                        name,
+                        "20260101000000Z",
+                        body.as_bytes(),
+                        now - 60,
+                        now - 60 + 604_800,
+                        2,
+                        now - 30,
+                        now + 3_500,
+                        2,
+                        now + 80_000
+                    ]),
+                    Rows::None => insert.execute(params![
+                        name,
+                        None::<&str>,
+                        None::<&[u8]>,
+                        None::<i64>,
+                        None::<i64>,
+                        None::<i64>,
+                        now,
+                        now + 300,
+                        10,
+                        0
+                    ]),
+                }
+                .unwrap();
+            }
+        }
+        connection.execute_batch("COMMIT").unwrap();
+    }
+
+    /// Compiles one of the repository's C files as a distribution would, and links it with the shared library.
+    pub fn compile(&self, source: &str, options: &[&str]) -> PathBuf {
+        let program = self.path(Path::new(source).file_stem().unwrap().to_str().unwrap());
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let directory = self.directory.path().display().to_string();
+        let status = Command::new("cc")
+            .args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-O2", "-pthread", "-o"])
+            .arg(&program)
+            .arg(root.join(source))
+            .args(["-I", root.join("include").to_str().unwrap()])
+            .args(["-L", &directory, "-lmtasts", &format!("-Wl,-rpath,{directory}")])
+            .args(options)
+            .status()
+            .unwrap();
+        assert!(status.success(), "{source} compiles");
+        program
+    }
+
+    /// Runs a program with the configuration as its first argument; returns what it prints.
+    pub fn run(&self, program: &Path, arguments: &[&str]) -> String {
+        let output = Command::new(program).arg(self.configuration()).args(arguments).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {stderr}", program.display());
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+/// The shared library that was built with this benchmark.
+pub fn library() -> PathBuf {
+    std::env::current_exe().unwrap().parent().unwrap().join("libmtasts.so")
+}
+
+/// Processor, number of cores, load.
+pub fn describe_machine() -> String {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let processor = read("/proc/cpuinfo");
+    let model = processor.lines().find_map(|line| line.strip_prefix("model name\t: ")).unwrap_or("processor unknown");
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    format!("Machine: {model}, {cores} cores, load average {}", read("/proc/loadavg").trim())
+}
