@@ -3,8 +3,9 @@
 //! Wall-clock times are seconds since 1970 in UTC. Deadlines run on the monotonic clock and never on the wall clock,
 //! so that a clock step neither hangs a call nor cuts it short.
 
+use crate::sys::clock;
 use std::fmt;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 const SECONDS_OF_DAY: i64 = 86_400;
 
@@ -104,21 +105,18 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> UnixTime {
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        UnixTime(i64::try_from(since_1970.as_secs()).unwrap_or(i64::MAX))
+        UnixTime(clock::seconds_since_1970())
     }
 }
 
-/// The moment at which a call must have its answer, whatever it waits for.
+/// The moment at which a call must have its answer, whatever it waits for; good to a few milliseconds.
 #[derive(Clone, Copy, Debug)]
-pub struct Deadline(Instant);
+pub struct Deadline(Duration);
 
 impl Deadline {
     /// A deadline that lies this far ahead.
     pub fn after(limit: Duration) -> Self {
-        let now = Instant::now();
-        // A limit that the clock cannot express is as good as a day.
-        Self(now.checked_add(limit).or_else(|| now.checked_add(Duration::from_secs(86_400))).unwrap_or(now))
+        Self(clock::monotonic().saturating_add(limit))
     }
 
     /// The earlier of this deadline and one that lies `limit` ahead.
@@ -128,7 +126,7 @@ impl Deadline {
 
     /// What is left; zero once it has passed.
     pub fn remaining(self) -> Duration {
-        self.0.saturating_duration_since(Instant::now())
+        self.0.saturating_sub(clock::monotonic())
     }
 
     /// Whether nothing is left.

@@ -7,11 +7,12 @@
 //!
 //! The child must not use what belongs to its parent's side, such as a database connection: [`generation`] tells.
 
+use super::stripe::{self, Apart};
 use parking_lot::Mutex;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// The longest that the host's fork() waits for us.
@@ -96,6 +97,29 @@ impl Drop for Inside {
     }
 }
 
+/// Threads that are reading some guarded value, each counted in a place of its own.
+static READERS: [Apart<AtomicUsize>; stripe::COUNT] = [const { Apart(AtomicUsize::new(0)) }; stripe::COUNT];
+
+/// A thread's stay among the readers.
+struct Reading(&'static AtomicUsize);
+
+impl Reading {
+    fn begin() -> Self {
+        let place = &stripe::of_this_thread(&READERS).0;
+        place.fetch_add(1, Ordering::SeqCst);
+        Self(place)
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        // Nobody is counted any more in a child that a signal handler has forked meanwhile.
+        if self.0.load(Ordering::Relaxed) != 0 {
+            self.0.fetch_sub(1, Ordering::Release);
+        }
+    }
+}
+
 /// Counts the forks that lie between this process and the one that loaded the library.
 static GENERATION: AtomicU64 = AtomicU64::new(0);
 static IS_REGISTERED: AtomicBool = AtomicBool::new(false);
@@ -133,6 +157,9 @@ extern "C" fn after_fork_in_child() {
     let generation = GENERATION.fetch_add(1, Ordering::SeqCst).wrapping_add(1);
     MEMORY_GATE.open_in_child(generation);
     DISK_GATE.open_in_child(generation);
+    for place in &READERS {
+        place.0.store(0, Ordering::SeqCst);
+    }
     for place in &NOT_FOR_CHILDREN {
         let descriptor = place.swap(NO_DESCRIPTOR, Ordering::SeqCst);
         if descriptor != NO_DESCRIPTOR {
@@ -222,10 +249,56 @@ pub struct ForkSafe<T> {
 #[derive(Debug)]
 struct Guarded<T> {
     generation: u64,
+    /// Whether a thread has the lock and may change the value; readers stay out meanwhile.
+    is_changing: AtomicBool,
     value: Mutex<T>,
 }
 
-// SAFETY: the value is handed out under its lock only, to one thread at a time, which is sound for `T: Send`.
+impl<T> Guarded<T> {
+    /// The value, with nobody else at it.
+    fn change<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
+        let mut value = self.value.lock();
+        let _changing = Changing::begin(&self.is_changing);
+        work(&mut value)
+    }
+}
+
+/// The time in which a value may change.
+struct Changing<'a>(&'a AtomicBool);
+
+impl<'a> Changing<'a> {
+    /// Sends readers away, and waits for those who were there before.
+    fn begin(is_changing: &'a AtomicBool) -> Self {
+        is_changing.store(true, Ordering::SeqCst);
+        for place in &READERS {
+            wait_while(|| place.0.load(Ordering::SeqCst) != 0);
+        }
+        Self(is_changing)
+    }
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+/// For what others are done with in less than a microsecond, unless they are not running.
+fn wait_while(is_so: impl Fn() -> bool) {
+    const SPINS: u32 = 100;
+    let mut spins: u32 = 0;
+    while is_so() {
+        if spins < SPINS {
+            spins = spins.saturating_add(1);
+            std::hint::spin_loop();
+        } else {
+            std::thread::sleep(PAUSE);
+        }
+    }
+}
+
+// SAFETY: the value is handed out under its lock, to one thread at a time, which is sound for `T: Send`; `read` hands it
+// to many and asks for `T: Sync`.
 unsafe impl<T: Send> Sync for ForkSafe<T> {}
 // SAFETY: it owns its value.
 unsafe impl<T: Send> Send for ForkSafe<T> {}
@@ -238,7 +311,8 @@ impl<T> ForkSafe<T> {
     }
 
     fn guard(make: fn() -> T) -> *mut Guarded<T> {
-        Box::into_raw(Box::new(Guarded { generation: generation(), value: Mutex::new(make()) }))
+        let is_changing = AtomicBool::new(false);
+        Box::into_raw(Box::new(Guarded { generation: generation(), is_changing, value: Mutex::new(make()) }))
     }
 
     /// Lets `work` use the value. It must not wait for the network, and must not call `with` again or the host.
@@ -246,17 +320,39 @@ impl<T> ForkSafe<T> {
     /// In a child that was forked while another thread was inside for longer than a fork may wait, what is in memory
     /// begins anew, and there is nothing on the disk: `None`. SQLite would wait there for a thread that is gone.
     pub fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> Option<R> {
-        let gate = gate(self.work);
-        let torn_in = gate.torn_in.load(Ordering::Relaxed);
+        let guarded = self.usable()?;
+        let _inside = gate(self.work).enter();
+        Some(guarded.change(work))
+    }
+
+    /// Lets `work` look at the value, beside other readers and without a write that they would have to wait for. It must
+    /// be brief: it must not wait for anything, call `with` or `read` again, or call the host. `None` as for `with`.
+    pub fn read<R>(&self, work: impl FnOnce(&T) -> R) -> Option<R>
+    where
+        T: Sync,
+    {
+        let guarded = self.usable()?;
+        loop {
+            let reading = Reading::begin();
+            if !guarded.is_changing.load(Ordering::SeqCst) {
+                // SAFETY: nobody changes the value until there are no readers any more.
+                return Some(work(unsafe { &*guarded.value.data_ptr() }));
+            }
+            drop(reading);
+            wait_while(|| guarded.is_changing.load(Ordering::Relaxed));
+        }
+    }
+
+    /// The value, unless a thread which is gone has it in its hands.
+    fn usable(&self) -> Option<&Guarded<T>> {
+        let torn_in = gate(self.work).torn_in.load(Ordering::Relaxed);
         let mut guarded = self.current.load(Ordering::Acquire);
         // SAFETY: never null, and what was published is freed by `drop` alone, which has `self` to itself.
         if unsafe { (*guarded).generation } < torn_in {
             guarded = self.renew(guarded)?;
         }
-        let _inside = gate.enter();
         // SAFETY: as above.
-        let mut value = unsafe { (*guarded).value.lock() };
-        Some(work(&mut value))
+        Some(unsafe { &*guarded })
     }
 
     /// Takes a new value in place of one that a thread which is gone has in its hands.
@@ -329,6 +425,43 @@ mod tests {
         for thread in threads {
             thread.join().unwrap();
         }
+    }
+
+    #[test]
+    fn readers_see_no_half_change_and_children_of_readers_can_change_and_read() {
+        let guarded = Arc::new(ForkSafe::new(Work::Memory, || (0_u64, 0_u64)));
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        assert_eq!(guarded.read(|pair| pair.0 == pair.1), Some(true));
+                    }
+                });
+            }
+            for _ in 0..100 {
+                for _ in 0..100 {
+                    guarded.with(|pair| {
+                        pair.0 += 1;
+                        std::hint::spin_loop();
+                        pair.1 += 1;
+                    });
+                }
+                // SAFETY: the child only uses the guarded value and leaves by _exit; alarm ends it should it hang.
+                let child = unsafe { libc::fork() };
+                if child == 0 {
+                    unsafe { libc::alarm(20) };
+                    guarded.with(|pair| pair.0 = 7);
+                    let is_good = guarded.read(|pair| pair.0) == Some(7);
+                    unsafe { libc::_exit(i32::from(!is_good)) };
+                }
+                let mut status = -1;
+                assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+                assert_eq!(status, 0, "the child exits with 0");
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(guarded.read(|pair| *pair), Some((10_000, 10_000)));
     }
 
     /// Forks while a thread stays inside; returns what the child makes of the value.

@@ -4,6 +4,7 @@
 //! does not drop them. A forked child closes its copy of the descriptor at once, so that no lock outlives its holder in
 //! a child. Where the system has no such locks, every try succeeds: the work is then done more often, never less.
 
+use super::clock;
 use super::fork::ClosedInChild;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -87,14 +88,7 @@ impl Drop for FileLock {
 
 /// Ticks of a clock that all processes of the machine share and nobody sets.
 fn ticks() -> u64 {
-    // SAFETY: all zeroes is a value of this C structure, and the call writes to it alone.
-    let now = unsafe {
-        let mut now: libc::timespec = std::mem::zeroed();
-        libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now);
-        now
-    };
-    let (seconds, nanoseconds) = (u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0));
-    in_ticks(Duration::new(seconds, nanoseconds))
+    in_ticks(clock::monotonic())
 }
 
 fn in_ticks(time: Duration) -> u64 {
