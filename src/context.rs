@@ -10,10 +10,11 @@ use crate::discovery::{Answer, Discovery, Effort, Network, Source, Story, due_be
 use crate::dns;
 use crate::https::{self, FetchError};
 use crate::reason::Reason;
-use crate::syntax::{Mode, MxHost, PolicyDomain};
+use crate::syntax::{DomainError, Mode, MxHost, PolicyDomain};
 use crate::sys::fork::{self, ForkSafe, Work};
 use crate::sys::log::{self, Sink};
 use crate::sys::published::Published;
+use crate::sys::stripe;
 use crate::time::{Clock, Deadline, SystemClock};
 use crate::tls::Trust;
 use std::collections::HashMap;
@@ -47,6 +48,32 @@ struct Parts {
     settings: Settings,
     cache: Arc<Cache>,
     trust: Arc<Trust>,
+    origin: stripe::Shared<Origin>,
+}
+
+impl Parts {
+    fn new(settings: Settings, cache: Arc<Cache>, trust: Arc<Trust>, logger: &Arc<Logger>) -> Self {
+        let log = LogWhileItLives(Arc::downgrade(logger));
+        let origin = Origin { dane_wins: settings.dane_wins, trust: Arc::clone(&trust), log };
+        Self { settings, cache, trust, origin: stripe::Shared::new(origin) }
+    }
+}
+
+/// What an answer needs of its context for the decisions that are made by it, also once the context is gone.
+pub(crate) struct Origin {
+    /// Whether a usable TLSA set frees a host from being listed.
+    pub dane_wins: bool,
+    /// The roots by which the certificate of an MX host is verified.
+    pub trust: Arc<Trust>,
+    /// Where refusals are logged that are only observed.
+    pub log: LogWhileItLives,
+}
+
+impl Origin {
+    /// Of an answer that no context has given.
+    pub fn none() -> Self {
+        Self { dane_wins: false, trust: Trust::of_system(), log: LogWhileItLives(Weak::new()) }
+    }
 }
 
 impl Context {
@@ -70,7 +97,8 @@ impl Context {
         fork::watch();
         let cache = Arc::new(Cache::new(&settings));
         let trust = Arc::new(Trust::new(settings.ca_file.clone()));
-        Self { parts: Published::new(Parts { settings, cache, trust }), logger: Arc::new(Logger::new()), clock }
+        let logger = Arc::new(Logger::new());
+        Self { parts: Published::new(Parts::new(settings, cache, trust, &logger)), logger, clock }
     }
 
     /// The settings in force.
@@ -81,6 +109,11 @@ impl Context {
     /// The trusted roots in force.
     pub fn trust(&self) -> Arc<Trust> {
         Arc::clone(&self.parts.get().trust)
+    }
+
+    /// What an answer takes with it.
+    pub(crate) fn origin(&self) -> stripe::Hold<Origin> {
+        self.parts.get().origin.hold()
     }
 
     /// Sets one key; it acts on later calls.
@@ -95,7 +128,7 @@ impl Context {
             let is_same_trust = settings.ca_file == old.settings.ca_file;
             let trust =
                 if is_same_trust { Arc::clone(&old.trust) } else { Arc::new(Trust::new(settings.ca_file.clone())) };
-            Ok(Parts { settings, cache, trust })
+            Ok(Parts::new(settings, cache, trust, &self.logger))
         })?;
         if !Arc::ptr_eq(&before, &self.parts.get().cache) {
             before.close();
@@ -116,7 +149,20 @@ impl Context {
     /// What is known about the policy of a domain. `timeout`: the longest that this may take, instead of the
     /// configured deadline. Network trouble is a reason in the answer. Blocks the thread.
     pub fn query(&self, domain: &[u8], effort: Effort, timeout: Option<Duration>) -> Answer {
-        self.query_for(domain, &[], effort, timeout)
+        self.query_about(PolicyDomain::parse(domain), effort, timeout)
+    }
+
+    /// The same about a domain that has been read already.
+    pub(crate) fn query_about(
+        &self,
+        domain: Result<PolicyDomain, DomainError>,
+        effort: Effort,
+        timeout: Option<Duration>,
+    ) -> Answer {
+        match domain {
+            Ok(domain) => self.discover(&domain, effort, self.deadline(timeout), false),
+            Err(error) => Answer::impossible(error),
+        }
     }
 
     /// The same, with the story of how the answer came about.
@@ -189,11 +235,6 @@ impl Context {
         self.parts.get().cache.close();
     }
 
-    /// The way to this context's log for what outlives it.
-    pub(crate) fn log_while_it_lives(&self) -> LogWhileItLives {
-        LogWhileItLives(Arc::downgrade(&self.logger))
-    }
-
     /// Logs one line.
     pub(crate) fn log(&self, level: Level, line: &str) {
         self.logger.line(level, line);
@@ -216,7 +257,6 @@ impl Context {
         let mut answer = discovery.discover(domain, effort, deadline);
         if parts.settings.observe && answer.mode() == Mode::Enforce {
             answer.is_observed = true;
-            answer.text.push_str("; it is only observed, as the configuration says");
         }
         answer
     }
@@ -270,15 +310,9 @@ impl Network for Internet<'_> {
 }
 
 /// The log of a context, silent once that is gone.
-#[derive(Clone)]
 pub(crate) struct LogWhileItLives(Weak<Logger>);
 
 impl LogWhileItLives {
-    /// The log of no context.
-    pub(crate) fn of_nobody() -> Self {
-        Self(Weak::new())
-    }
-
     /// Logs what a decision would have refused, were its policy not merely observed.
     pub(crate) fn would_be_refusal(&self, decision: &Decision) {
         if let (Some(text), Some(logger)) = (decision.observed_refusal(), self.0.upgrade()) {

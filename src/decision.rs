@@ -9,6 +9,8 @@ use crate::reason::{Reason, ResultType};
 use crate::syntax::{Mode, MxHost, any_match};
 use crate::time::UnixTime;
 use crate::tls::{Trust, Unverified};
+use std::borrow::Cow;
+use std::ffi::CStr;
 
 /// What the mail server knows from DANE about an MX host (RFC 7672 section 2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,24 +114,32 @@ pub enum Action {
 }
 
 /// A decision about one MX host.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Decision {
     /// What the mail server may do.
     pub action: Action,
     /// Why.
     pub reason: Reason,
-    /// The same in one line for a person.
-    pub text: String,
     /// The name to send as SNI and to verify against, if the MX host has a usable name.
     pub sni: Option<MxHost>,
     /// The failure so far, for a TLS report.
     pub result_type: ResultType,
-    /// The MX host as it is shown to a person.
-    shown: String,
+    text: Text,
+    /// The policy domain, empty if it is not known.
+    domain: String,
+    /// The MX host as it is shown to a person if it has no usable name.
+    unusable: String,
     /// Whether a TLS failure is reported rather than acted upon.
     is_testing: bool,
     /// Whether the policy is enforced, and the administrator wants it to be observed only.
     is_observed: bool,
+}
+
+/// The reason in words, or how to find them: most decisions are never shown to a person.
+#[derive(Clone, Debug)]
+enum Text {
+    Said(String),
+    Told(fn(&Decision) -> String),
 }
 
 impl Decision {
@@ -137,70 +147,104 @@ impl Decision {
     /// listed.
     pub fn of(answer: &Answer, mx_host: &[u8], dane: Dane, dane_wins: bool) -> Self {
         let host = MxHost::parse(mx_host).ok();
-        let shown = host.as_ref().map_or_else(|| mx_host.escape_ascii().to_string(), ToString::to_string);
         let mode = answer.mode();
         let patterns = answer.policy.as_ref().map_or(&[][..], |stored| stored.policy.mx());
         let is_listed = host.as_ref().is_some_and(|host| any_match(patterns, host));
         let must_be_listed = !(dane == Dane::Usable && dane_wins);
-        let of_domain = if answer.domain.is_empty() { String::new() } else { format!(" of {}", answer.domain) };
-        let testing = if answer.is_observed { "enforced but only observed" } else { "in testing" };
 
-        let (action, reason, text) = match (dane, mode) {
+        let (action, reason, tell): (Action, Reason, fn(&Self) -> String) = match (dane, mode) {
             // RFC 7672 section 2.2, RFC 8461 section 2.
-            (Dane::Failed, _) => (Action::SkipHost, Reason::DaneFailed, format!("DANE failed for {shown}")),
-            _ if answer.is_unknown && must_be_listed => (
-                Action::Defer,
-                Reason::PolicyUnknown,
-                format!("whether {shown} may be used is not known: {}", answer.text),
-            ),
-            (_, Mode::Enforce) if must_be_listed && !is_listed => (
-                Action::SkipHost,
-                Reason::MxNotListed,
-                format!("{shown} is not listed in the enforced policy{of_domain}"),
-            ),
+            (Dane::Failed, _) => {
+                (Action::SkipHost, Reason::DaneFailed, |this| format!("DANE failed for {}", this.shown()))
+            }
+            _ if answer.is_unknown && must_be_listed => (Action::Defer, Reason::PolicyUnknown, |this| {
+                format!("whether {} may be used is not known", this.shown())
+            }),
+            (_, Mode::Enforce) if must_be_listed && !is_listed => (Action::SkipHost, Reason::MxNotListed, |this| {
+                format!("{} is not listed in the enforced policy{}", this.shown(), this.of_domain())
+            }),
             // A match replaces the PKIX check; the mail server verifies by its TLSA records.
-            (Dane::Usable, _) => {
-                (Action::RequireEncryption, Reason::DaneGoverns, format!("DANE governs the connection to {shown}"))
-            }
-            (_, Mode::Enforce) => (
-                Action::RequireTls,
-                Reason::MxListed,
-                format!("{shown} is listed in the enforced policy{of_domain}: verified TLS is needed"),
-            ),
-            (Dane::Unusable, _) => (
-                Action::RequireEncryption,
-                Reason::DaneUnusable,
-                format!("{shown} has TLSA records that cannot be used: TLS is needed, unauthenticated"),
-            ),
-            (_, Mode::Testing) if !is_listed => (
-                Action::DeliverReport,
-                Reason::MxNotListed,
-                format!("{shown} is not listed in the policy{of_domain}, which is {testing}"),
-            ),
-            (_, Mode::Testing) => {
-                (Action::DeliverReport, Reason::Testing, format!("the policy{of_domain} is {testing}"))
-            }
+            (Dane::Usable, _) => (Action::RequireEncryption, Reason::DaneGoverns, |this| {
+                format!("DANE governs the connection to {}", this.shown())
+            }),
+            (_, Mode::Enforce) => (Action::RequireTls, Reason::MxListed, |this| {
+                let (shown, of_domain) = (this.shown(), this.of_domain());
+                format!("{shown} is listed in the enforced policy{of_domain}: verified TLS is needed")
+            }),
+            (Dane::Unusable, _) => (Action::RequireEncryption, Reason::DaneUnusable, |this| {
+                format!("{} has TLSA records that cannot be used: TLS is needed, unauthenticated", this.shown())
+            }),
+            (_, Mode::Testing) if !is_listed => (Action::DeliverReport, Reason::MxNotListed, |this| {
+                let (shown, of_domain, testing) = (this.shown(), this.of_domain(), this.testing());
+                format!("{shown} is not listed in the policy{of_domain}, which is {testing}")
+            }),
+            (_, Mode::Testing) => (Action::DeliverReport, Reason::Testing, |this| {
+                format!("the policy{} is {}", this.of_domain(), this.testing())
+            }),
             (_, Mode::None) if answer.policy.is_some() => {
-                (Action::Deliver, Reason::ModeNone, format!("the policy{of_domain} has mode none"))
+                (Action::Deliver, Reason::ModeNone, |this| format!("the policy{} has mode none", this.of_domain()))
             }
-            (_, Mode::None) => (Action::Deliver, Reason::NoPolicy, format!("there is no policy{of_domain}")),
+            (_, Mode::None) => {
+                (Action::Deliver, Reason::NoPolicy, |this| format!("there is no policy{}", this.of_domain()))
+            }
         };
         let is_testing = mode == Mode::Testing;
         // RFC 8461 section 6: where mail goes to an unlisted host all the same, that is a failure to report.
         let is_unlisted = mode != Mode::None && !is_listed && reason.result_type() == ResultType::None;
         let result_type = if is_unlisted { Reason::MxNotListed.result_type() } else { reason.result_type() };
-        Self { action, reason, text, sni: host, result_type, shown, is_testing, is_observed: answer.is_observed }
+        let unusable = if host.is_some() { String::new() } else { mx_host.escape_ascii().to_string() };
+        let decision = Self {
+            action,
+            reason,
+            sni: host,
+            result_type,
+            text: Text::Told(tell),
+            domain: answer.domain.clone(),
+            unusable,
+            is_testing,
+            is_observed: answer.is_observed,
+        };
+        match reason {
+            Reason::PolicyUnknown => decision.because(&answer.text()),
+            _ => decision,
+        }
+    }
+
+    /// The reason in one line for a person.
+    pub fn text(&self) -> Cow<'_, str> {
+        match &self.text {
+            Text::Said(text) => Cow::Borrowed(text),
+            Text::Told(tell) => Cow::Owned(tell(self)),
+        }
+    }
+
+    fn because(self, why: &str) -> Self {
+        let text = Text::Said(format!("{}: {why}", self.text()));
+        Self { text, ..self }
+    }
+
+    /// The MX host as it is shown to a person.
+    fn shown(&self) -> &str {
+        self.sni.as_ref().map_or(&self.unusable, MxHost::as_str)
+    }
+
+    fn of_domain(&self) -> String {
+        if self.domain.is_empty() { String::new() } else { format!(" of {}", self.domain) }
+    }
+
+    fn testing(&self) -> &'static str {
+        if self.is_observed { "enforced but only observed" } else { "in testing" }
     }
 
     /// Why the host would have been refused, were the policy not merely observed.
-    pub fn observed_refusal(&self) -> Option<&str> {
+    pub fn observed_refusal(&self) -> Option<Cow<'_, str>> {
         let lets_go = !matches!(self.action, Action::SkipHost | Action::Defer);
-        (self.is_observed && lets_go && self.result_type != ResultType::None).then_some(&self.text)
+        (self.is_observed && lets_go && self.result_type != ResultType::None).then(|| self.text())
     }
 
     /// The decision after STARTTLS and the handshake.
     pub fn after_tls(&self, tls: TlsState) -> Self {
-        let shown = &self.shown;
+        let shown = self.shown();
         let failure = tls.reason();
         match self.action {
             Action::Deliver | Action::SkipHost | Action::Defer => self.clone(),
@@ -232,29 +276,29 @@ impl Decision {
     /// meanwhile.
     pub fn verify(&self, trust: &Trust, chain: &[&[u8]], now: UnixTime) -> Result<(), Unverified> {
         if matches!(self.action, Action::SkipHost | Action::Defer) {
-            let text = format!("no certificate makes up for this: {}", self.text);
+            let text = format!("no certificate makes up for this: {}", self.text());
             return Err(Unverified { reason: self.reason, result_type: self.result_type, text });
         }
         match &self.sni {
             Some(host) => trust.verify(chain, host, now),
             None => Err(Unverified::because(
                 Reason::MxCertificateInvalid,
-                format!("{} is not a name that a certificate could be for", self.shown),
+                format!("{} is not a name that a certificate could be for", self.shown()),
             )),
         }
     }
 
     /// The enhanced status code for the mail server's log or reply (RFC 3463 section 3.8, RFC 8461 section 5): always
     /// temporary. Empty where mail may go.
-    pub fn enhanced_status(&self) -> &'static str {
+    pub fn enhanced_status(&self) -> &'static CStr {
         match self.action {
             Action::SkipHost => match self.reason {
-                Reason::StarttlsNotOffered => "4.7.4", // security features not supported
-                Reason::MxNotListed => "4.7.0",        // other security status
-                _ => "4.7.5",                          // cryptographic failure
+                Reason::StarttlsNotOffered => c"4.7.4", // security features not supported
+                Reason::MxNotListed => c"4.7.0",        // other security status
+                _ => c"4.7.5",                          // cryptographic failure
             },
-            Action::Defer => "4.7.0",
-            Action::Deliver | Action::DeliverReport | Action::RequireEncryption | Action::RequireTls => "",
+            Action::Defer => c"4.7.0",
+            Action::Deliver | Action::DeliverReport | Action::RequireEncryption | Action::RequireTls => c"",
         }
     }
 
@@ -273,7 +317,7 @@ impl Decision {
 
     fn then(&self, action: Action, reason: Reason, text: String) -> Self {
         let result_type = if action == Action::SkipHost { reason.result_type() } else { self.result_type };
-        Self { action, reason, text, result_type, ..self.clone() }
+        Self { action, reason, text: Text::Said(text), result_type, ..self.clone() }
     }
 }
 

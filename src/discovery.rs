@@ -14,7 +14,7 @@ mod timing;
 mod visit;
 
 pub use crate::sys::log::Sink;
-pub use answer::{Answer, Source};
+pub use answer::{Answer, Source, Text};
 pub use story::Story;
 pub use timing::due_before;
 

@@ -2,11 +2,12 @@
 
 use super::row::Row;
 use crate::syntax::PolicyDomain;
+use crate::sys::clock;
 use crate::sys::fork::{ForkSafe, Work};
 use crate::time::UnixTime;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 /// What a row may take on average. Policies of a few hundred bytes stay far below; made-up ones of 64 KiB do not fill
 /// the memory of a host.
@@ -28,8 +29,10 @@ struct Shelf {
 #[derive(Clone, Debug)]
 pub struct Entry {
     pub row: Arc<Row>,
-    /// When it was read from or written to the database.
-    pub loaded: Instant,
+    /// When it was read from or written to the database, by the monotonic clock.
+    pub loaded: Duration,
+    /// Of which state of the database it is part.
+    pub edition: u64,
     /// Which database it is known to be in; none if it is nowhere but here.
     pub stored_in: Option<u64>,
 }
@@ -40,15 +43,15 @@ impl Memory {
     }
 
     pub fn get(&self, domain: &PolicyDomain) -> Option<Entry> {
-        self.shelf.with(|shelf| shelf.entries.get(domain).cloned()).flatten()
+        self.shelf.read(|shelf| shelf.entries.get(domain).cloned()).flatten()
     }
 
     /// Remembers a row. A later policy that nothing else has stays: another thread has just learnt it.
-    pub fn put(&self, domain: &PolicyDomain, row: &Arc<Row>, stored_in: Option<u64>, now: UnixTime) {
+    pub fn put(&self, domain: &PolicyDomain, row: &Arc<Row>, edition: u64, stored_in: Option<u64>, now: UnixTime) {
         if self.capacity == 0 {
             return;
         }
-        let entry = Entry { row: Arc::clone(row), loaded: Instant::now(), stored_in };
+        let entry = Entry { row: Arc::clone(row), loaded: clock::monotonic(), edition, stored_in };
         let most_bytes = self.capacity.saturating_mul(BYTES_PER_ENTRY);
         self.shelf.with(|shelf| {
             let known = shelf.entries.get(domain);
@@ -65,8 +68,8 @@ impl Memory {
     }
 
     #[cfg(test)]
-    pub fn put_loaded(&self, domain: &PolicyDomain, entry: Entry, loaded: Instant) {
-        self.shelf.with(|shelf| shelf.entries.insert(domain.clone(), Entry { loaded, ..entry }));
+    pub fn age(&self) {
+        self.shelf.with(|shelf| shelf.entries.values_mut().for_each(|entry| entry.loaded = Duration::ZERO));
     }
 
     /// Forgets a row that a database has or had. What is only here stays.
@@ -133,7 +136,7 @@ mod tests {
     fn memory_stays_within_its_number_of_entries() {
         let memory = Memory::new(16);
         for n in 0..1000 {
-            memory.put(&domain(n), &row(0), (n % 2 == 0).then_some(1), UnixTime(1));
+            memory.put(&domain(n), &row(0), 0, (n % 2 == 0).then_some(1), UnixTime(1));
         }
         let count = memory.shelf.with(|shelf| shelf.entries.len()).unwrap();
         assert!((8..=16).contains(&count), "{count}");
@@ -144,9 +147,9 @@ mod tests {
         let memory = Memory::new(1000);
         let large = row(13_000);
         for n in 0..100 {
-            memory.put(&domain(n), &large, Some(1), UnixTime(1));
-            memory.put(&domain(n), &row(1), Some(1), UnixTime(1));
-            memory.put(&domain(n), &large, Some(1), UnixTime(1));
+            memory.put(&domain(n), &large, 0, Some(1), UnixTime(1));
+            memory.put(&domain(n), &row(1), 0, Some(1), UnixTime(1));
+            memory.put(&domain(n), &large, 0, Some(1), UnixTime(1));
         }
         let (counted, summed) = memory
             .shelf
@@ -159,9 +162,9 @@ mod tests {
     #[test]
     fn what_only_memory_has_goes_last() {
         let memory = Memory::new(16);
-        memory.put(&domain(0), &row(1), None, UnixTime(1));
+        memory.put(&domain(0), &row(1), 0, None, UnixTime(1));
         for n in 1..1000 {
-            memory.put(&domain(n), &row(1), Some(1), UnixTime(1));
+            memory.put(&domain(n), &row(1), 0, Some(1), UnixTime(1));
         }
         assert!(memory.get(&domain(0)).is_some());
     }

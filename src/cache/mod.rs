@@ -1,8 +1,9 @@
 //! What is known about domains: in memory in front, in SQLite behind.
 //!
-//! Memory is asked first and believed for five seconds, so that what another process stores is seen soon. A
-//! database that cannot be used costs a log line and never an answer: memory then stands alone. Nothing here decides
-//! whether a policy applies; it keeps what discovery says and gives it back unchanged.
+//! Memory is asked first. Every five seconds of use one look tells whether another process has changed the database; only
+//! then is a row read again, when it is next asked for. A database that cannot be used costs a log line and never an
+//! answer: memory then stands alone. Nothing here decides whether a policy applies; it keeps what discovery says and
+//! gives it back unchanged.
 
 mod lock;
 mod memory;
@@ -14,13 +15,15 @@ pub use row::{Check, Failure, Row, StoredPolicy};
 
 use crate::config::Settings;
 use crate::syntax::PolicyDomain;
+use crate::sys::clock;
 use crate::sys::files;
 use crate::sys::log::{Level, Sink};
 use crate::time::{Deadline, UnixTime};
 use lock::Turns;
-use memory::Memory;
+use memory::{Entry, Memory};
 use sqlite::Database;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How long memory answers without a look at the database.
@@ -43,6 +46,8 @@ pub struct Known {
 pub struct Cache {
     memory: Memory,
     database: Database,
+    /// When the database was last looked at for changes, in milliseconds of the monotonic clock.
+    looked_at: AtomicU64,
     turns: Turns,
 }
 
@@ -52,6 +57,7 @@ impl Cache {
         Self {
             memory: Memory::new(settings.memory_entries),
             database: Database::new(settings.cache.clone(), settings.cache_entries),
+            looked_at: AtomicU64::new(0),
             turns: Turns::new(&settings.cache),
         }
     }
@@ -97,12 +103,14 @@ impl Cache {
         log: &dyn Sink,
     ) -> Option<Option<Known>> {
         let remembered = self.memory.get(domain);
-        if let Some(entry) = &remembered
-            && entry.loaded.elapsed() < memory_trust
-        {
-            return Some(Some(Known { row: Arc::clone(&entry.row), stored_in: entry.stored_in }));
-        }
+        let is_current = remembered
+            .as_ref()
+            .is_some_and(|entry| !memory_trust.is_zero() && self.is_current(entry, memory_trust, deadline, log));
         let remembered = remembered.map(|entry| Known { row: entry.row, stored_in: entry.stored_in });
+        if is_current {
+            return Some(remembered);
+        }
+        let edition = self.database.edition();
         let found = match self.database.read(domain, deadline, log) {
             Ok(found) => found.map(Arc::new),
             Err(problem) => {
@@ -113,7 +121,7 @@ impl Cache {
                     Some(Known { row, stored_in: self.database.number() })
                 };
                 let known = remembered.or_else(as_it_lies)?;
-                self.memory.put(domain, &known.row, known.stored_in, now);
+                self.memory.put(domain, &known.row, edition, known.stored_in, now);
                 return Some(Some(known));
             }
         };
@@ -125,7 +133,7 @@ impl Cache {
                 Some(self.store_policy(domain, only_here.row, now, deadline, log))
             }
             (Some(row), _) => {
-                self.memory.put(domain, &row, stored_in, now);
+                self.memory.put(domain, &row, edition, stored_in, now);
                 Some(Known { row, stored_in })
             }
             (None, Some(only_here)) => Some(self.store_policy(domain, only_here.row, now, deadline, log)),
@@ -134,6 +142,28 @@ impl Cache {
                 None
             }
         })
+    }
+
+    /// Whether a row in memory is what the database has, as far as that must be known.
+    fn is_current(&self, entry: &Entry, trust: Duration, deadline: Deadline, log: &dyn Sink) -> bool {
+        let now = clock::monotonic();
+        if now.saturating_sub(entry.loaded) < trust {
+            return true;
+        }
+        // What is nowhere but here is to be stored.
+        entry.stored_in.is_some() && entry.edition == self.recent_edition(now, trust, deadline, log)
+    }
+
+    /// The state of the database, as it was at most `trust` before `now`.
+    fn recent_edition(&self, now: Duration, trust: Duration, deadline: Deadline, log: &dyn Sink) -> u64 {
+        let looked_at = Duration::from_millis(self.looked_at.load(Ordering::Relaxed));
+        if now.saturating_sub(looked_at) >= trust {
+            if let Err(problem) = self.database.look_for_changes(deadline, log) {
+                log.line(Level::Error, &format!("{problem}; policies are kept in memory only"));
+            }
+            self.looked_at.store(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
+        self.database.edition()
     }
 
     /// Keeps a row whose policy is to be in the database, and returns what is known then: another process may have
@@ -146,21 +176,22 @@ impl Cache {
         deadline: Deadline,
         log: &dyn Sink,
     ) -> Known {
+        let edition = self.database.edition();
         let stored = self.database.store_policy(domain, &row, now, deadline, log);
         let stored_in = self.database.number();
         match stored {
             Ok(true) => {
-                self.memory.put(domain, &row, stored_in, now);
+                self.memory.put(domain, &row, edition, stored_in, now);
                 Known { row, stored_in }
             }
             Ok(false) => {
                 let later = self.database.read(domain, deadline, log).ok().flatten().map(Arc::new);
                 let row = later.unwrap_or(row);
-                self.memory.put(domain, &row, stored_in, now);
+                self.memory.put(domain, &row, edition, stored_in, now);
                 Known { row, stored_in }
             }
             Err(problem) => {
-                self.memory.put(domain, &row, None, now);
+                self.memory.put(domain, &row, edition, None, now);
                 log.line(Level::Error, &format!("{problem}; policies are kept in memory only"));
                 Known { row, stored_in: None }
             }
@@ -170,15 +201,16 @@ impl Cache {
     /// Keeps what a check of `known` has found. It concerns the policy of `known` and touches no other; with a policy
     /// that was purged meanwhile the check is forgotten.
     pub fn store_check(&self, domain: &PolicyDomain, known: &Known, now: UnixTime, deadline: Deadline, log: &dyn Sink) {
+        let edition = self.database.edition();
         let stored = self.database.store_check(domain, &known.row, now, deadline, log);
         let stored_in = self.database.number();
         match stored {
-            Ok(true) => self.memory.put(domain, &known.row, stored_in, now),
+            Ok(true) => self.memory.put(domain, &known.row, edition, stored_in, now),
             Ok(false) if known.stored_in == stored_in => self.memory.forget(domain),
             // The file is another one than that which had the policy, or none ever had it.
             Ok(false) => drop(self.store_policy(domain, Arc::clone(&known.row), now, deadline, log)),
             Err(problem) => {
-                self.memory.put(domain, &known.row, known.stored_in, now);
+                self.memory.put(domain, &known.row, edition, known.stored_in, now);
                 log.line(Level::Error, &format!("{problem}; policies are kept in memory only"));
             }
         }

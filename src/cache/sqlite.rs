@@ -36,6 +36,8 @@ pub struct Database {
     opened: ForkSafe<Option<Opened>>,
     /// The inode of the file that was last in use; 0 before the first.
     number: AtomicU64,
+    /// Counts how often the content was found changed by others.
+    edition: AtomicU64,
 }
 
 /// Why an operation on the database did not come about.
@@ -67,12 +69,32 @@ impl From<rusqlite::Error> for Trouble {
 
 impl Database {
     pub fn new(path: PathBuf, max_rows: u64) -> Self {
-        Self { path, max_rows, opened: ForkSafe::new(Work::Disk, || None), number: AtomicU64::new(0) }
+        Self {
+            path,
+            max_rows,
+            opened: ForkSafe::new(Work::Disk, || None),
+            number: AtomicU64::new(0),
+            edition: AtomicU64::new(0),
+        }
     }
 
     /// Tells one file from another that has taken its place; none before the first use.
     pub fn number(&self) -> Option<u64> {
         Some(self.number.load(Ordering::Relaxed)).filter(|number| *number != 0)
+    }
+
+    /// Which state of the content was last looked at.
+    pub fn edition(&self) -> u64 {
+        self.edition.load(Ordering::Acquire)
+    }
+
+    /// Counts a new edition if others have changed the content since the last look, or if that cannot be told.
+    pub fn look_for_changes(&self, deadline: Deadline, log: &dyn Sink) -> Result<(), String> {
+        let is_known = self.run_opened(deadline, log, |opened| opened.is_known_state())?;
+        if !is_known {
+            self.edition.fetch_add(1, Ordering::Release);
+        }
+        Ok(())
     }
 
     pub fn exists(&self) -> bool {
@@ -179,13 +201,22 @@ impl Database {
         })
     }
 
-    /// Runs one short piece of work on the open database. A lock of another program is waited for outside of all
-    /// guards; a damaged file is moved aside, once, and the work is done on a new one.
     fn run<T>(
         &self,
         deadline: Deadline,
         log: &dyn Sink,
         work: impl Fn(&Connection) -> Result<T, Trouble>,
+    ) -> Result<T, String> {
+        self.run_opened(deadline, log, |opened| work(opened.connection()))
+    }
+
+    /// Runs one short piece of work on the open database. A lock of another program is waited for outside of all
+    /// guards; a damaged file is moved aside, once, and the work is done on a new one.
+    fn run_opened<T>(
+        &self,
+        deadline: Deadline,
+        log: &dyn Sink,
+        work: impl Fn(&Opened) -> Result<T, Trouble>,
     ) -> Result<T, String> {
         let began = Instant::now();
         let mut has_moved = false;

@@ -101,9 +101,9 @@ impl Process<'_> {
     }
 
     /// As if the process had not looked at the file for a while.
-    fn let_memory_age(&self, name: &str) {
-        let entry = self.cache.memory.get(&domain(name)).unwrap();
-        self.cache.memory.put_loaded(&domain(name), entry, Instant::now().checked_sub(MEMORY_TRUST * 2).unwrap());
+    fn let_memory_age(&self) {
+        self.cache.memory.age();
+        self.cache.looked_at.store(0, Ordering::Relaxed);
     }
 }
 
@@ -189,7 +189,7 @@ fn what_another_process_purges_is_gone_here_too_also_after_a_check_that_failed()
     mine.cache.store_check(&domain("a.example"), &known, NOW, soon, &place);
     assert!(place.has_logged("locked"));
     lock.execute_batch("COMMIT; DELETE FROM domain").unwrap();
-    mine.let_memory_age("a.example");
+    mine.let_memory_age();
     assert!(mine.read("a.example").is_none());
     assert_eq!(place.count("1"), 0);
 }
@@ -232,7 +232,7 @@ fn the_policy_that_was_fetched_later_wins_in_memory_and_in_the_file() {
     let known = mine.read("a.example").unwrap();
     mine.check("a.example", &known);
     place.process().learn("a.example", policy("none", "a0", 3));
-    mine.let_memory_age("a.example");
+    mine.let_memory_age();
     assert_eq!(mine.id("a.example").as_deref(), Some("a2"));
     assert_eq!(place.process().id("a.example").as_deref(), Some("a2"));
 }
@@ -306,7 +306,7 @@ fn damage_to_the_file_takes_nothing_from_memory_which_fills_the_new_file() {
     let (_, b) = (known("a.example"), known("b.example"));
     place.damage();
     mine.check("b.example", &b);
-    mine.let_memory_age("a.example");
+    mine.let_memory_age();
     assert!(mine.id("a.example").is_some());
     assert!(place.process().id("a.example").is_some() && place.process().id("b.example").is_some());
 }
@@ -409,4 +409,32 @@ fn an_end_that_an_older_version_has_shortened_is_mended_by_the_next_check() {
     mine.check("a.example", &known);
     let due = mine.cache.due(NOW, NOW.plus(86_400), deadline(), &place).unwrap();
     assert_eq!(due, [domain("a.example")]);
+}
+
+#[test]
+fn rows_are_read_again_when_another_process_has_changed_the_file_and_not_before() {
+    let place = Place::new();
+    let (mine, other) = (place.process(), place.process());
+    for name in ["a.example", "b.example"] {
+        other.learn(name, policy("enforce", "a1", 10));
+    }
+    let row = |name: &str| mine.read(name).unwrap().row;
+    row("a.example");
+    // The first look after opening cannot know what was before.
+    mine.let_memory_age();
+    let (a, b) = (row("a.example"), row("b.example"));
+    for _ in 0..3 {
+        mine.let_memory_age();
+        mine.note("mine.example", no_policy());
+        assert!(Arc::ptr_eq(&row("a.example"), &a), "nobody else has changed anything");
+    }
+    other.learn("b.example", policy("enforce", "b2", 0));
+    assert!(Arc::ptr_eq(&row("b.example"), &b), "until it is time to look");
+    mine.let_memory_age();
+    assert_eq!(mine.id("b.example").as_deref(), Some("b2"));
+    assert!(row("a.example").policy.is_some());
+    place.sql("cache.db", "DELETE FROM domain WHERE name = 'a.example'");
+    mine.let_memory_age();
+    assert!(mine.read("a.example").is_none(), "purged");
+    assert_eq!(mine.id("b.example").as_deref(), Some("b2"));
 }

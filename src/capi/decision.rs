@@ -3,38 +3,42 @@
 use super::guard::{bytes, guarded, object, out, pure, slice};
 use super::policy::mtasts_policy;
 use super::status::{Failure, MTASTS_INVALID_ARGUMENT, MTASTS_NOT_VERIFIED, MTASTS_NULL_ARGUMENT, MTASTS_OK, c_text};
-use crate::context::LogWhileItLives;
+use crate::context::Origin;
 use crate::decision::{Dane, Decision, TlsState};
 use crate::reason::ResultType;
+use crate::sys::stripe::Hold;
 use crate::sys::thread::CallGuard;
 use crate::time::{Clock, SystemClock};
-use crate::tls::Trust;
+use once_cell::race::OnceBox;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr;
-use std::sync::Arc;
 
 /// What a mail server may do with one MX host, and why. It does not change and outlives the policy that it was made
 /// from. Any number of threads may read it at once; freeing it needs exclusive ownership.
 pub struct mtasts_decision {
     decision: Decision,
-    trust: Arc<Trust>,
-    log: LogWhileItLives,
-    reason_text: CString,
+    origin: Hold<Origin>,
+    /// Made when the first of them is asked for. Nobody waits for another thread meanwhile.
+    texts: OnceBox<Texts>,
+}
+
+/// What a decision says in words, as C sees it.
+struct Texts {
+    reason: CString,
     sni: Option<CString>,
-    enhanced_status: CString,
 }
 
 impl mtasts_decision {
-    fn boxed(decision: Decision, trust: &Arc<Trust>, log: &LogWhileItLives) -> *mut Self {
-        log.would_be_refusal(&decision);
-        Box::into_raw(Box::new(Self {
-            trust: Arc::clone(trust),
-            log: log.clone(),
-            reason_text: c_text(&decision.text),
-            sni: decision.sni.as_ref().map(|host| c_text(host.as_str())),
-            enhanced_status: c_text(decision.enhanced_status()),
-            decision,
-        }))
+    fn boxed(decision: Decision, origin: &Hold<Origin>) -> *mut Self {
+        origin.log.would_be_refusal(&decision);
+        Box::into_raw(Box::new(Self { decision, origin: origin.clone(), texts: OnceBox::new() }))
+    }
+
+    fn texts(&self) -> &Texts {
+        self.texts.get_or_init(|| {
+            let reason = c_text(&self.decision.text());
+            Box::new(Texts { reason, sni: self.decision.sni.as_ref().map(|host| c_text(host.as_str())) })
+        })
     }
 }
 
@@ -74,8 +78,8 @@ pub unsafe extern "C" fn mtasts_policy_decide(
         let policy = object(policy, "policy")?;
         let mx_host = bytes(mx_host, "mx_host")?;
         let dane = Dane::from_code(dane).ok_or_else(|| unknown("dane", dane, "one of MTASTS_DANE_*"))?;
-        let decided = Decision::of(&policy.answer, mx_host, dane, policy.dane_wins);
-        *decision = mtasts_decision::boxed(decided, &policy.trust, &policy.log);
+        let decided = Decision::of(&policy.answer, mx_host, dane, policy.origin.dane_wins);
+        *decision = mtasts_decision::boxed(decided, &policy.origin);
         Ok(MTASTS_OK)
     })
 }
@@ -107,7 +111,7 @@ pub unsafe extern "C" fn mtasts_decision_tls(
         let before = object(before, "before")?;
         let state =
             TlsState::from_code(tls_state).ok_or_else(|| unknown("tls_state", tls_state, "one of MTASTS_TLS_*"))?;
-        *after = mtasts_decision::boxed(before.decision.after_tls(state), &before.trust, &before.log);
+        *after = mtasts_decision::boxed(before.decision.after_tls(state), &before.origin);
         Ok(MTASTS_OK)
     })
 }
@@ -168,7 +172,7 @@ pub unsafe extern "C" fn mtasts_decision_verify(
         tell(ResultType::None);
         let decision = object(decision, "decision")?;
         let chain = chain(der, len, count)?;
-        decision.decision.verify(&decision.trust, &chain, SystemClock.now()).map_err(|unverified| {
+        decision.decision.verify(&decision.origin.trust, &chain, SystemClock.now()).map_err(|unverified| {
             tell(unverified.result_type);
             Failure::new(MTASTS_NOT_VERIFIED, unverified.text)
         })?;
@@ -230,7 +234,7 @@ pub unsafe extern "C" fn mtasts_decision_result_type(decision: *const mtasts_dec
 /// The pointer must be as described.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_decision_reason_text(decision: *const mtasts_decision) -> *const c_char {
-    get(decision, ptr::null(), |decision| decision.reason_text.as_ptr())
+    get(decision, ptr::null(), |decision| decision.texts().reason.as_ptr())
 }
 
 /// Tells the name to send as SNI and to verify the certificate against: the MX host (RFC 8461 section 7.1).
@@ -242,7 +246,7 @@ pub unsafe extern "C" fn mtasts_decision_reason_text(decision: *const mtasts_dec
 /// The pointer must be as described.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_decision_sni(decision: *const mtasts_decision) -> *const c_char {
-    get(decision, ptr::null(), |decision| decision.sni.as_deref().map_or(ptr::null(), CStr::as_ptr))
+    get(decision, ptr::null(), |decision| decision.texts().sni.as_deref().map_or(ptr::null(), CStr::as_ptr))
 }
 
 /// Tells the enhanced status code for a log or a reply: "4.7.x" where the mail has to wait, else empty. It is never
@@ -254,7 +258,7 @@ pub unsafe extern "C" fn mtasts_decision_sni(decision: *const mtasts_decision) -
 /// The pointer must be as described.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_decision_enhanced_status(decision: *const mtasts_decision) -> *const c_char {
-    get(decision, ptr::null(), |decision| decision.enhanced_status.as_ptr())
+    get(decision, ptr::null(), |decision| decision.decision.enhanced_status().as_ptr())
 }
 
 /// Frees a decision.

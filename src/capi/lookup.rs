@@ -1,15 +1,16 @@
 //! The one-liner on the process's default context, matching, version.
 
 use super::guard::{bytes, guarded_value, pure};
-use super::status::{Failure, MTASTS_BUFFER_TOO_SMALL, MTASTS_INVALID_CONFIG, c_text};
+use super::status::{Failure, MTASTS_BUFFER_TOO_SMALL, MTASTS_INVALID_CONFIG};
 use crate::context::Context;
 use crate::discovery::{Answer, Effort};
-use crate::syntax::{Mode, MxHost, MxPattern};
+use crate::syntax::{Mode, MxHost, MxPattern, PolicyDomain};
 use crate::sys::fork::{ForkSafe, Work};
+use crate::sys::stripe::{Hold, Shared};
 use crate::sys::thread::CallGuard;
 use once_cell::race::OnceBox;
 use std::ffi::{c_char, c_int};
-use std::sync::Arc;
+use std::mem::MaybeUninit;
 
 /// No policy applies, or one of mode none: MTA-STS sets no constraint.
 pub const MTASTS_MODE_NONE: c_int = 0;
@@ -43,20 +44,21 @@ pub(super) fn mode_code(answer: &Answer) -> c_int {
 }
 
 /// The default context. The box is published by a race and never waits, so that no forked child can find it half made.
-static DEFAULT: OnceBox<ForkSafe<Option<Arc<Context>>>> = OnceBox::new();
+static DEFAULT: OnceBox<ForkSafe<Option<Shared<Context>>>> = OnceBox::new();
 
-fn default_holder() -> &'static ForkSafe<Option<Arc<Context>>> {
+fn default_holder() -> &'static ForkSafe<Option<Shared<Context>>> {
     DEFAULT.get_or_init(|| Box::new(ForkSafe::new(Work::Memory, || None)))
 }
 
-fn default_context() -> Result<Arc<Context>, Failure> {
-    if let Some(context) = default_holder().with(|context| context.clone()).flatten() {
+fn default_context() -> Result<Hold<Context>, Failure> {
+    if let Some(context) = default_holder().read(|context| context.as_ref().map(Shared::hold)).flatten() {
         return Ok(context);
     }
     let made = Context::new(None).map_err(|fault| Failure::new(MTASTS_INVALID_CONFIG, fault.to_string()))?;
-    let made = Arc::new(made);
-    let kept = default_holder().with(|context| Arc::clone(context.get_or_insert_with(|| Arc::clone(&made))));
-    Ok(kept.unwrap_or(made))
+    let made = Shared::new(made);
+    let hold = made.hold();
+    let kept = default_holder().with(|context| context.get_or_insert(made).hold());
+    Ok(kept.unwrap_or(hold))
 }
 
 /// Tells which version of the library is loaded, as "MAJOR.MINOR.PATCH".
@@ -90,13 +92,12 @@ pub extern "C" fn mtasts_version() -> *const c_char {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_lookup(domain: *const c_char, buf: *mut c_char, len: usize) -> c_int {
     guarded_value(|| {
-        // The domain is copied before the buffer is cleared, in case the caller lets one array be both.
-        let domain = bytes(domain, "domain").map(<[u8]>::to_vec);
+        // The domain is read before the buffer is cleared, in case the caller lets one array be both.
+        let domain = bytes(domain, "domain").map(PolicyDomain::parse);
         let mut buffer = TextBuffer::new(buf, len, "buf")?;
-        let answer = default_context()?.query(&domain?, Effort::default(), None);
-        let patterns: Vec<&str> =
-            answer.policy.iter().flat_map(|stored| stored.policy.mx()).map(MxPattern::as_str).collect();
-        buffer.put(&patterns.join(":"))?;
+        let answer = default_context()?.query_about(domain?, Effort::default(), None);
+        let patterns = answer.policy.as_ref().map_or(&[][..], |stored| stored.policy.mx());
+        buffer.put_joined(patterns.iter().map(MxPattern::as_str))?;
         Ok(mode_code(&answer))
     })
 }
@@ -133,7 +134,7 @@ pub extern "C" fn mtasts_cleanup() {
     pure((), || {
         let context = DEFAULT.get().and_then(|holder| holder.with(Option::take).flatten());
         if let Some(context) = context {
-            context.close();
+            context.hold().close();
         }
     });
 }
@@ -157,14 +158,35 @@ impl TextBuffer {
     }
 
     pub(super) fn put(&mut self, text: &str) -> Result<(), Failure> {
-        let text = c_text(text);
-        let bytes = text.as_bytes_with_nul();
-        if bytes.len() > self.len {
-            let problem = format!("the buffer has {} bytes, the text and its NUL need {}", self.len, bytes.len());
+        self.put_joined([text].into_iter())
+    }
+
+    /// Puts texts, none of which has a NUL inside, with colons between them.
+    fn put_joined<'a>(&mut self, texts: impl Iterator<Item = &'a str> + Clone) -> Result<(), Failure> {
+        // Behind each text comes a colon, or the NUL.
+        let needed = texts.clone().fold(0_usize, |sum, text| sum.saturating_add(text.len()).saturating_add(1)).max(1);
+        if needed > self.len {
+            let problem = format!("the buffer has {} bytes, the text and its NUL need {needed}", self.len);
             return Err(Failure::new(MTASTS_BUFFER_TOO_SMALL, problem));
         }
-        // SAFETY: the text fits into what the caller promised, and our text does not overlap with it.
-        unsafe { self.place.copy_from_nonoverlapping(text.as_ptr(), bytes.len()) };
+        // SAFETY: the caller promises `len` bytes, of which at least `needed` may be written.
+        let mut place = unsafe { std::slice::from_raw_parts_mut(self.place.cast::<MaybeUninit<u8>>(), needed) };
+        for (number, text) in texts.enumerate() {
+            if number > 0 {
+                place = put_bytes(place, b":");
+            }
+            place = put_bytes(place, text.as_bytes());
+        }
+        put_bytes(place, b"\0");
         Ok(())
     }
+}
+
+/// Writes to the beginning of a place; returns the rest of it.
+fn put_bytes<'a>(place: &'a mut [MaybeUninit<u8>], bytes: &[u8]) -> &'a mut [MaybeUninit<u8>] {
+    let (beginning, rest) = place.split_at_mut_checked(bytes.len()).unwrap_or_default();
+    beginning.iter_mut().zip(bytes).for_each(|(place, byte)| {
+        place.write(*byte);
+    });
+    rest
 }

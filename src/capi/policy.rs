@@ -3,27 +3,30 @@
 use super::guard::{bytes, guarded, guarded_value, object, out, pure, slice};
 use super::lookup::mode_code;
 use super::status::{Failure, MTASTS_INVALID_POLICY, MTASTS_NULL_ARGUMENT, MTASTS_OK, c_text};
-use crate::context::{Context, LogWhileItLives};
+use crate::context::{Context, Origin};
 use crate::discovery::Answer;
 use crate::syntax::{MxHost, any_match};
+use crate::sys::stripe::{Hold, Shared};
 use crate::sys::thread::CallGuard;
 use crate::time::{Clock, SystemClock};
-use crate::tls::Trust;
+use once_cell::race::OnceBox;
 use std::ffi::{CString, c_char, c_int};
 use std::ptr;
-use std::sync::Arc;
 
 /// The answer to a question about a domain: its policy, or that it has none, and why. It does not change and outlives
 /// its context. Any number of threads may read it at once; freeing it needs exclusive ownership.
 pub struct mtasts_policy {
     pub(super) answer: Answer,
-    pub(super) dane_wins: bool,
-    pub(super) trust: Arc<Trust>,
-    pub(super) log: LogWhileItLives,
+    pub(super) origin: Hold<Origin>,
+    /// Made when the first of them is asked for. Nobody waits for another thread meanwhile.
+    texts: OnceBox<Texts>,
+}
+
+/// What a policy object says in words, as C sees it.
+struct Texts {
     domain: CString,
     id: CString,
-    source: CString,
-    reason_text: CString,
+    reason: CString,
     mx: Vec<CString>,
     lints: Vec<CString>,
 }
@@ -31,28 +34,29 @@ pub struct mtasts_policy {
 impl mtasts_policy {
     /// The answer of a context.
     pub(super) fn of(context: &Context, answer: Answer) -> *mut Self {
-        Self::boxed(answer, context.settings().dane_wins, context.trust(), context.log_while_it_lives())
+        Self::boxed(answer, context.origin())
     }
 
-    fn boxed(answer: Answer, dane_wins: bool, trust: Arc<Trust>, log: LogWhileItLives) -> *mut Self {
-        let stored = answer.policy.as_deref();
-        let (mx, lints) = stored.map_or_else(Default::default, |stored| {
-            let mx = stored.policy.mx().iter().map(|pattern| c_text(pattern.as_str())).collect();
-            let lints = stored.policy.lints().iter().map(|lint| c_text(lint)).collect();
-            (mx, lints)
-        });
-        Box::into_raw(Box::new(Self {
-            domain: c_text(&answer.domain),
-            id: c_text(stored.map_or("", |stored| &stored.id)),
-            source: c_text(answer.source.as_str()),
-            reason_text: c_text(&answer.text),
-            mx,
-            lints,
-            dane_wins,
-            trust,
-            log,
-            answer,
-        }))
+    fn boxed(answer: Answer, origin: Hold<Origin>) -> *mut Self {
+        Box::into_raw(Box::new(Self { answer, origin, texts: OnceBox::new() }))
+    }
+
+    fn texts(&self) -> &Texts {
+        self.texts.get_or_init(|| {
+            let stored = self.answer.policy.as_deref();
+            let (mx, lints) = stored.map_or_else(Default::default, |stored| {
+                let mx = stored.policy.mx().iter().map(|pattern| c_text(pattern.as_str())).collect();
+                let lints = stored.policy.lints().iter().map(|lint| c_text(lint)).collect();
+                (mx, lints)
+            });
+            Box::new(Texts {
+                domain: c_text(&self.answer.domain),
+                id: c_text(stored.map_or("", |stored| &stored.id)),
+                reason: c_text(&self.answer.text()),
+                mx,
+                lints,
+            })
+        })
     }
 }
 
@@ -89,7 +93,7 @@ pub unsafe extern "C" fn mtasts_policy_parse(body: *const u8, len: usize, policy
         let body = slice(body, len, "body")?;
         let answer = Answer::parsed(body, SystemClock.now())
             .map_err(|error| Failure::new(MTASTS_INVALID_POLICY, error.to_string()))?;
-        *policy = mtasts_policy::boxed(answer, false, Trust::of_system(), LogWhileItLives::of_nobody());
+        *policy = mtasts_policy::boxed(answer, Shared::new(Origin::none()).hold());
         Ok(MTASTS_OK)
     })
 }
@@ -115,7 +119,7 @@ pub unsafe extern "C" fn mtasts_policy_mode(policy: *const mtasts_policy) -> c_i
 /// The pointer must be as described.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_policy_domain(policy: *const mtasts_policy) -> *const c_char {
-    get(policy, ptr::null(), |policy| policy.domain.as_ptr())
+    get(policy, ptr::null(), |policy| policy.texts().domain.as_ptr())
 }
 
 /// Tells the id that the STS record showed when the policy was fetched (RFC 8461 section 3.1); empty without one.
@@ -126,7 +130,7 @@ pub unsafe extern "C" fn mtasts_policy_domain(policy: *const mtasts_policy) -> *
 /// The pointer must be as described.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_policy_id(policy: *const mtasts_policy) -> *const c_char {
-    get(policy, ptr::null(), |policy| policy.id.as_ptr())
+    get(policy, ptr::null(), |policy| policy.texts().id.as_ptr())
 }
 
 /// Tells where the policy comes from: "cache", "https", "configuration", "caller" (`mtasts_policy_parse`) or "none".
@@ -137,7 +141,7 @@ pub unsafe extern "C" fn mtasts_policy_id(policy: *const mtasts_policy) -> *cons
 /// The pointer must be as described.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_policy_source(policy: *const mtasts_policy) -> *const c_char {
-    get(policy, ptr::null(), |policy| policy.source.as_ptr())
+    get(policy, ptr::null(), |policy| policy.answer.source.as_c_str().as_ptr())
 }
 
 /// Tells why the answer is what it is, in one line for a person. It is not meant to be taken apart.
@@ -148,7 +152,7 @@ pub unsafe extern "C" fn mtasts_policy_source(policy: *const mtasts_policy) -> *
 /// The pointer must be as described.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_policy_reason_text(policy: *const mtasts_policy) -> *const c_char {
-    get(policy, ptr::null(), |policy| policy.reason_text.as_ptr())
+    get(policy, ptr::null(), |policy| policy.texts().reason.as_ptr())
 }
 
 /// Tells why the answer is what it is, as one of MTASTS_REASON_*.
@@ -218,7 +222,7 @@ pub unsafe extern "C" fn mtasts_policy_expires_at(policy: *const mtasts_policy) 
 /// The pointer must be as described.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_policy_mx_count(policy: *const mtasts_policy) -> usize {
-    get(policy, 0, |policy| policy.mx.len())
+    get(policy, 0, |policy| policy.answer.policy.as_ref().map_or(0, |stored| stored.policy.mx().len()))
 }
 
 /// Tells one mx pattern, in lower case: a host name, or "*." and a domain.
@@ -231,7 +235,7 @@ pub unsafe extern "C" fn mtasts_policy_mx_count(policy: *const mtasts_policy) ->
 /// The pointer must be as described.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_policy_mx(policy: *const mtasts_policy, index: usize) -> *const c_char {
-    get(policy, ptr::null(), |policy| policy.mx.get(index).map_or(ptr::null(), |text| text.as_ptr()))
+    get(policy, ptr::null(), |policy| policy.texts().mx.get(index).map_or(ptr::null(), |text| text.as_ptr()))
 }
 
 /// Gives the policy body as it was served (RFC 8460 section 4.4 wants it unchanged).
@@ -262,7 +266,7 @@ pub unsafe extern "C" fn mtasts_policy_body(policy: *const mtasts_policy, len: *
 /// The pointer must be as described.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_policy_lint_count(policy: *const mtasts_policy) -> usize {
-    get(policy, 0, |policy| policy.lints.len())
+    get(policy, 0, |policy| policy.answer.policy.as_ref().map_or(0, |stored| stored.policy.lints().len()))
 }
 
 /// Tells one lint, a line for a person.
@@ -275,7 +279,7 @@ pub unsafe extern "C" fn mtasts_policy_lint_count(policy: *const mtasts_policy) 
 /// The pointer must be as described.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_policy_lint(policy: *const mtasts_policy, index: usize) -> *const c_char {
-    get(policy, ptr::null(), |policy| policy.lints.get(index).map_or(ptr::null(), |text| text.as_ptr()))
+    get(policy, ptr::null(), |policy| policy.texts().lints.get(index).map_or(ptr::null(), |text| text.as_ptr()))
 }
 
 /// Tells whether the mx patterns of the policy cover an MX host (RFC 8461 section 4.1), whatever the mode.

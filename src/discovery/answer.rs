@@ -1,10 +1,12 @@
 //! What a question about a domain brings, and where it comes from.
 
 use super::Story;
-use crate::cache::StoredPolicy;
+use crate::cache::{Check, StoredPolicy};
 use crate::reason::{Reason, ResultType};
 use crate::syntax::{DomainError, Mode, MxHost, MxPattern, PolicyDomain, PolicyError, any_match};
 use crate::time::{UnixTime, describe_seconds};
+use std::borrow::Cow;
+use std::ffi::CStr;
 use std::sync::Arc;
 
 /// Where the policy of an answer comes from.
@@ -25,14 +27,40 @@ pub enum Source {
 impl Source {
     /// The word for it in machine-readable output.
     pub fn as_str(self) -> &'static str {
+        self.as_c_str().to_str().unwrap_or_default()
+    }
+
+    /// The same word as C sees it.
+    pub fn as_c_str(self) -> &'static CStr {
         match self {
-            Self::None => "none",
-            Self::Cache => "cache",
-            Self::Https => "https",
-            Self::Caller => "caller",
-            Self::Configuration => "configuration",
+            Self::None => c"none",
+            Self::Cache => c"cache",
+            Self::Https => c"https",
+            Self::Caller => c"caller",
+            Self::Configuration => c"configuration",
         }
     }
+}
+
+/// The reason of an answer, in words or as what they are made of: most answers are never shown to a person.
+#[derive(Clone, Debug)]
+pub enum Text {
+    /// The words.
+    Said(String),
+    /// The cached policy stays in force.
+    Kept {
+        /// What is wrong, if something is.
+        note: Cow<'static, str>,
+        /// When that was so.
+        now: UnixTime,
+    },
+    /// An earlier check has found no policy.
+    Found {
+        /// That check.
+        check: Check,
+        /// When it was looked at.
+        now: UnixTime,
+    },
 }
 
 /// What is known about a domain's policy now.
@@ -50,8 +78,8 @@ pub struct Answer {
     pub reason: Reason,
     /// The failure behind it: while a fetch is not repeated, the one that failed; else the reason itself.
     pub cause: Reason,
-    /// The reason in one line for a person.
-    pub text: String,
+    /// What [`Answer::text`] is made of.
+    pub text: Text,
     /// Whether an enforced policy is applied as one in testing, as the key `observe` says.
     pub is_observed: bool,
     /// How the answer came about, if the question wanted to know.
@@ -70,6 +98,38 @@ impl Answer {
     /// The mode that the policy itself has, observed or not.
     pub fn published_mode(&self) -> Mode {
         self.policy.as_ref().map_or(Mode::None, |stored| stored.policy.mode())
+    }
+
+    /// The reason in one line for a person.
+    pub fn text(&self) -> Cow<'_, str> {
+        let text = match (&self.text, &self.policy) {
+            (Text::Kept { note, now }, Some(stored)) => {
+                let described = describe(&self.domain, stored, *now);
+                if note.is_empty() { described } else { format!("{described}; {note}") }
+            }
+            (Text::Found { check, now }, _) => {
+                let left = u64::try_from(check.until.0.saturating_sub(now.0)).unwrap_or(0);
+                let again =
+                    if left == 0 { String::new() } else { format!(", looked up again in {}", describe_seconds(left)) };
+                let ago = describe_seconds(now.seconds_since(check.at));
+                let why = check.reason.as_str();
+                format!("{} for {}: {why} {ago} ago{again}", self.without_policy(), self.domain)
+            }
+            (Text::Said(text), _) if !self.is_observed => return Cow::Borrowed(text),
+            (Text::Said(text), _) => text.clone(),
+            (Text::Kept { note, .. }, None) => note.clone().into_owned(),
+        };
+        let observed = if self.is_observed { "; it is only observed, as the configuration says" } else { "" };
+        Cow::Owned(text + observed)
+    }
+
+    /// What it means that there is no policy in this answer.
+    pub(super) fn without_policy(&self) -> &'static str {
+        match (self.is_unknown, self.reason) {
+            (true, _) => "policy unknown",
+            (_, Reason::DnsFailed) => "no policy known",
+            _ => "no policy",
+        }
     }
 
     /// The word for the mode, `unknown` included.
@@ -136,7 +196,7 @@ impl Answer {
             is_unknown: false,
             reason,
             cause: reason,
-            text,
+            text: Text::Said(text),
             is_observed: false,
             story: None,
         }
@@ -147,12 +207,12 @@ impl Answer {
         domain: &PolicyDomain,
         stored: Arc<StoredPolicy>,
         reason: Reason,
-        note: &str,
+        note: Cow<'static, str>,
         now: UnixTime,
     ) -> Self {
-        let described = describe(domain, &stored, now);
-        let text = if note.is_empty() { described } else { format!("{described}; {note}") };
-        Self { policy: Some(stored), source: Source::Cache, ..Self::none(domain.to_string(), reason, text) }
+        let text = Text::Kept { note, now };
+        let none = Self::none(domain.as_str().to_owned(), reason, String::new());
+        Self { policy: Some(stored), source: Source::Cache, text, ..none }
     }
 
     /// The policy has just been fetched; `note` says so, and why.
@@ -163,12 +223,12 @@ impl Answer {
         note: &str,
         now: UnixTime,
     ) -> Self {
-        let text = format!("{}, {note}", describe(domain, &stored, now));
+        let text = format!("{}, {note}", describe(domain.as_str(), &stored, now));
         Self { policy: Some(stored), source: Source::Https, ..Self::none(domain.to_string(), reason, text) }
     }
 }
 
-fn describe(domain: &PolicyDomain, stored: &StoredPolicy, now: UnixTime) -> String {
+fn describe(domain: &str, stored: &StoredPolicy, now: UnixTime) -> String {
     format!(
         "policy of {domain} (mode {}, id {}, {} old)",
         stored.policy.mode(),

@@ -275,7 +275,7 @@ fn a_fetch_that_is_not_repeated_is_reported_as_the_one_that_failed() {
     for pause in [60, 1] {
         let answer = scene.after(pause).ask();
         assert_eq!((answer.reason, answer.result_type()), (Reason::BackingOff, ResultType::StsPolicyFetchError));
-        assert!(answer.text.contains("id a2"), "{}", answer.text);
+        assert!(answer.text().contains("id a2"), "{}", answer.text());
     }
 }
 
@@ -357,7 +357,7 @@ fn a_malformed_body_is_a_failed_fetch_that_names_the_line() {
     scene.dns("a2").bodies.lock().unwrap().push_back(Ok("version: STSv1\nmode: Enforce\n".to_owned()));
     let answer = scene.after(60).ask();
     assert_eq!((answer.mode_str(), answer.reason), ("enforce", Reason::PolicyInvalid));
-    assert!(answer.text.contains("line 2"), "{}", answer.text);
+    assert!(answer.text().contains("line 2"), "{}", answer.text());
     let lines = scene.lines.lock().unwrap();
     assert!(lines.iter().any(|(level, line)| *level == Level::Notice && line.contains("line 2")), "{lines:?}");
 }

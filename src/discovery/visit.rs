@@ -6,7 +6,7 @@ use super::timing::{
     BACK_OFF, CONFIRMED, NEGATIVE, NO_ID, PAUSE_AFTER_FAILURE, back_off, check_counts, clamp, is_dns_down,
     is_fault_of_host, is_fresh, is_refresh_due, is_want_of_time, plan_refresh, recent_failures, severity,
 };
-use super::{Answer, Discovery, Effort, Story, story};
+use super::{Answer, Discovery, Effort, Story, Text, story};
 use crate::cache::{Check, Failure, Known, Row, StoredPolicy};
 use crate::config::OnTrouble;
 use crate::dns;
@@ -15,6 +15,7 @@ use crate::reason::Reason;
 use crate::syntax::{Mode, PolicyDomain, RecordChoice, RecordFault, select_record};
 use crate::sys::log::Level;
 use crate::time::{Deadline, UnixTime, describe_seconds};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// What DNS says about the STS record, as far as it matters here.
@@ -156,10 +157,7 @@ impl<'a> Visit<'a> {
 
     /// What the last look, by this or another asker, has found where there is no policy.
     fn as_found_before(&self, row: &Row) -> Answer {
-        let left = u64::try_from(row.check.until.0.saturating_sub(self.now.0)).unwrap_or(0);
-        let again = if left == 0 { String::new() } else { format!(", looked up again in {}", describe_seconds(left)) };
-        let ago = describe_seconds(self.now.seconds_since(row.check.at));
-        self.none(row.check.reason, &format!("{} {ago} ago{again}", row.check.reason.as_str()))
+        self.none_because(row.check.reason, Text::Found { check: row.check, now: self.now })
     }
 
     /// Healing is tried at most every five minutes, whether it has brought a policy or not.
@@ -206,13 +204,13 @@ impl<'a> Visit<'a> {
                 self.tell_expiry();
                 self.store_check(reason, ttl);
                 match kept {
-                    Some(kept) => self.keep(&kept, reason, &text),
+                    Some(kept) => self.keep(&kept, reason, text),
                     None => self.none(reason, &text),
                 }
             }
             (RecordState::Failed(text), Some(kept)) => {
                 self.store_check(Reason::DnsFailed, PAUSE_AFTER_FAILURE);
-                self.keep(&kept, Reason::DnsFailed, &text)
+                self.keep(&kept, Reason::DnsFailed, text)
             }
             (RecordState::Failed(text), None) => self.without_dns(&text),
         }
@@ -261,7 +259,7 @@ impl<'a> Visit<'a> {
             self.store_check(Reason::DnsFailed, 0);
         }
         let answer = self.failed(Reason::DnsFailed, text);
-        self.discovery.log.line(Level::Warning, &answer.text);
+        self.discovery.log.line(Level::Warning, &answer.text());
         answer
     }
 
@@ -336,7 +334,7 @@ impl<'a> Visit<'a> {
         match self.kept.clone() {
             Some(kept) => {
                 self.store_check(error.reason, PAUSE_AFTER_FAILURE);
-                self.keep(&kept, error.reason, &error.text)
+                self.keep(&kept, error.reason, error.text.clone())
             }
             None => {
                 // Only the failure is remembered: a new id may be tried at once, so that DNS is asked again.
@@ -390,27 +388,27 @@ impl<'a> Visit<'a> {
             format!("{}, {} ago", story::not_repeated(failed), describe_seconds(self.now.seconds_since(failed.at)));
         let (reason, note) = trouble.unwrap_or((Reason::BackingOff, note));
         let answer = match &self.kept {
-            Some(kept) => self.keep(kept, reason, &note),
+            Some(kept) => self.keep(kept, reason, note),
             None => self.none(reason, &note),
         };
         Answer { cause: failed.reason, ..answer }
     }
 
-    fn keep(&self, kept: &Arc<StoredPolicy>, reason: Reason, note: &str) -> Answer {
-        Answer::kept(self.domain, Arc::clone(kept), reason, note, self.now)
+    fn keep(&self, kept: &Arc<StoredPolicy>, reason: Reason, note: impl Into<Cow<'static, str>>) -> Answer {
+        Answer::kept(self.domain, Arc::clone(kept), reason, note.into(), self.now)
     }
 
     fn none(&self, reason: Reason, why: &str) -> Answer {
-        let is_open = reason == Reason::DnsFailed;
-        let is_unknown = self.is_blind || is_open && self.discovery.on_dns_error == OnTrouble::Defer;
-        let outcome = match (is_unknown, is_open) {
-            (true, _) => "policy unknown",
-            (_, true) => "no policy known",
-            _ => "no policy",
-        };
+        let mut answer = self.none_because(reason, Text::Said(String::new()));
         let blind = if self.is_blind { ", and no descriptor is free to read the cache with" } else { "" };
-        let text = format!("{outcome} for {}: {why}{blind}", self.domain);
-        Answer { is_unknown, ..Answer::none(self.domain.to_string(), reason, text) }
+        answer.text = Text::Said(format!("{} for {}: {why}{blind}", answer.without_policy(), self.domain));
+        answer
+    }
+
+    fn none_because(&self, reason: Reason, text: Text) -> Answer {
+        let is_open = reason == Reason::DnsFailed && self.discovery.on_dns_error == OnTrouble::Defer;
+        let none = Answer::none(self.domain.as_str().to_owned(), reason, String::new());
+        Answer { is_unknown: self.is_blind || is_open, text, ..none }
     }
 
     /// Nothing is cached, and nothing was learnt. Who has waited for another asker, and then had not enough time, does

@@ -22,7 +22,7 @@ pub fn route(context: &Context, domain: &[u8], mx_list: &[u8], deadline: Deadlin
     let hosts = if is_null_mx { &[][..] } else { &names[..] };
     let answer = context.query_until(domain, hosts, Effort::Usual, deadline);
     if answer.is_unknown {
-        return Verdict::Hold(answer.text);
+        return Verdict::Hold(answer.text().into_owned());
     }
     if answer.mode() != Mode::Enforce {
         return Verdict::Text(String::new());

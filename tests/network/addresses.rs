@@ -149,8 +149,8 @@ fn a_private_address_gets_no_connection_unless_that_is_allowed() {
         stage.world.dns(&format!("mta-sts.{domain}"), a(addresses));
         let answer = ask(&context, &domain);
         nothing(Reason::PolicyHostPrivateAddress, "has the private address").check(&scene, &answer);
-        assert!(answer.text.contains(&addresses[0].to_string()), "{}", answer.text);
-        assert!(answer.text.contains("allow_private_addresses"), "{}", answer.text);
+        assert!(answer.text().contains(&addresses[0].to_string()), "{}", answer.text());
+        assert!(answer.text().contains("allow_private_addresses"), "{}", answer.text());
     }
     assert_eq!(stage.world.https_connections(), 0);
     let body = policy_body("enforce", &["mx.test"], DAY);

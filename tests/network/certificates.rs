@@ -56,8 +56,8 @@ fn a_certificate_must_be_trusted_in_date_and_for_the_policy_host() {
             if answer.result_type() != ResultType::StsWebpkiInvalid {
                 faults.push(format!("{name}: reported as {:?}", answer.result_type()));
             }
-            if !answer.text.contains(&format!("mta-sts.{domain}")) {
-                faults.push(format!("{name}: `{}` does not name the host", answer.text));
+            if !answer.text().contains(&format!("mta-sts.{domain}")) {
+                faults.push(format!("{name}: `{}` does not name the host", answer.text()));
             }
         }
         faults

@@ -87,8 +87,8 @@ fn the_answer_of_dns_decides_whether_there_is_a_record() {
         stage.world.dns(&format!("_mta-sts.{domain}"), record.clone());
         let answer = ask(&context, &domain);
         let mut faults = want.faults(scene, &answer);
-        if !answer.text.contains(&domain) {
-            faults.push(format!("{scene}: `{}` does not name the domain", answer.text));
+        if !answer.text().contains(&domain) {
+            faults.push(format!("{scene}: `{}` does not name the domain", answer.text()));
         }
         let requests = stage.requests(&domain).len();
         if requests != usize::from(want.mode == Mode::Enforce) {
@@ -136,7 +136,7 @@ fn a_loop_of_cnames_ends_and_is_no_policy() {
         let (answer, mut faults) =
             timed(domain, limit, || context.query(domain.as_bytes(), Effort::default(), Some(limit)));
         if answer.mode() != Mode::None || !matches!(answer.reason, Reason::NoRecord | Reason::DnsFailed) {
-            faults.push(format!("{domain}: {} {:?} {}", answer.mode(), answer.reason, answer.text));
+            faults.push(format!("{domain}: {} {:?} {}", answer.mode(), answer.reason, answer.text()));
         }
         faults
     });
@@ -201,8 +201,8 @@ fn a_policy_host_without_address_is_told_as_such() {
         stage.world.dns(&format!("mta-sts.{domain}"), record.clone());
         let answer = ask(&context, &domain);
         let mut faults = nothing(*reason, text).faults(scene, &answer);
-        if !answer.text.contains(&format!("policy host mta-sts.{domain}")) {
-            faults.push(format!("{scene}: `{}` does not name the host", answer.text));
+        if !answer.text().contains(&format!("policy host mta-sts.{domain}")) {
+            faults.push(format!("{scene}: `{}` does not name the host", answer.text()));
         }
         if answer.result_type() != ResultType::StsPolicyFetchError {
             faults.push(format!("{scene}: reported as {:?}", answer.result_type()));
@@ -252,9 +252,9 @@ fn a_cached_policy_of_the_parent_is_not_the_childs() {
     POLICY.check("parent", &ask(&context, "good.test"));
     for child in ["mail.good.test", "a.b.good.test", "_mta-sts.good.test", "mta-sts.good.test"] {
         let answer = ask(&context, child);
-        assert!(answer.policy.is_none(), "{child}: {}", answer.text);
+        assert!(answer.policy.is_none(), "{child}: {}", answer.text());
         let answer = context.query(child.as_bytes(), CACHE_ONLY, None);
-        assert!(answer.policy.is_none(), "{child} by the cache: {}", answer.text);
+        assert!(answer.policy.is_none(), "{child} by the cache: {}", answer.text());
     }
     kept(Reason::Cached, "").check("parent, afterwards", &ask(&context, "good.test"));
 }

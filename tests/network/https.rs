@@ -71,8 +71,8 @@ fn play_responses(rows: Vec<(&str, Response, Want)>, limit: Duration) {
         let (answer, mut faults) =
             timed(scene, limit, || context.query(domain.as_bytes(), Effort::default(), Some(limit)));
         faults.extend(want.faults(scene, &answer));
-        if want.mode == Mode::None && !answer.text.contains(&format!("policy host mta-sts.{domain}")) {
-            faults.push(format!("{scene}: `{}` does not name the policy host", answer.text));
+        if want.mode == Mode::None && !answer.text().contains(&format!("policy host mta-sts.{domain}")) {
+            faults.push(format!("{scene}: `{}` does not name the policy host", answer.text()));
         }
         let reported = match want.reason {
             Reason::Fetched => ResultType::None,
@@ -285,8 +285,8 @@ fn a_body_that_a_reset_ends_is_no_policy() {
         let address = serve_then_reset(&stage, &format!("mta-sts.{domain}"), [&head[..], BODY].concat());
         let context = Context::with_settings(Settings { https_port: address.port(), ..stage.settings() });
         let answer = ask(&context, domain);
-        assert_eq!(answer.mode(), Mode::None, "{domain}: {}", answer.text);
-        assert_eq!(answer.result_type(), ResultType::StsPolicyFetchError, "{domain}: {}", answer.text);
+        assert_eq!(answer.mode(), Mode::None, "{domain}: {}", answer.text());
+        assert_eq!(answer.result_type(), ResultType::StsPolicyFetchError, "{domain}: {}", answer.text());
     }
 }
 
@@ -414,7 +414,7 @@ fn an_answer_that_never_gets_anywhere_ends() {
             timed(scene, limit, || context.query(domain.as_bytes(), Effort::default(), Some(limit)));
         let is_right = matches!(answer.reason, Reason::PolicyHostProtocol | Reason::PolicyHostTimedOut);
         if answer.mode() != Mode::None || !is_right {
-            faults.push(format!("{scene}: {} {:?} {}", answer.mode(), answer.reason, answer.text));
+            faults.push(format!("{scene}: {} {:?} {}", answer.mode(), answer.reason, answer.text()));
         }
         faults
     });

@@ -186,10 +186,10 @@ fn a_fetched_policy_replaces_the_cached_one() {
         stage.world.publish("good.test", "0", policy_body(word, &["mx2.good.test"], DAY));
         clock.advance(3_600);
         let answer = ask(&stage.context_at(&clock), "good.test");
-        assert_eq!((answer.mode(), answer.reason, id_of(&answer)), (mode, Reason::Fetched, "0"), "{}", answer.text);
+        assert_eq!((answer.mode(), answer.reason, id_of(&answer)), (mode, Reason::Fetched, "0"), "{}", answer.text());
         stage.network_off(true);
         let answer = ask(&stage.context_at(&clock), "good.test");
-        assert_eq!((answer.mode(), answer.reason, id_of(&answer)), (mode, Reason::Cached, "0"), "{}", answer.text);
+        assert_eq!((answer.mode(), answer.reason, id_of(&answer)), (mode, Reason::Cached, "0"), "{}", answer.text());
     }
 }
 
@@ -286,7 +286,7 @@ fn a_policy_of_mode_none_is_kept_until_its_own_max_age_ends_and_gone_afterwards(
     assert_eq!((answer.mode(), answer.source, id_of(&answer)), (Mode::None, Source::Cache, "2"), "in its last second");
     clock.advance(1);
     let answer = ask(&stage.context_at(&clock), "good.test");
-    assert_eq!((answer.mode(), answer.source, id_of(&answer)), (Mode::None, Source::None, ""), "{}", answer.text);
+    assert_eq!((answer.mode(), answer.source, id_of(&answer)), (Mode::None, Source::None, ""), "{}", answer.text());
     // Long after that its row gives way to the rows of others.
     clock.advance(8 * 86_400);
     stage.publish("other.test");

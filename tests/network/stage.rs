@@ -145,8 +145,8 @@ pub const fn kept(reason: Reason, text: &'static str) -> Want {
 impl Want {
     /// What is wrong with an answer, a line each.
     pub fn faults(&self, scene: &str, answer: &Answer) -> Vec<String> {
-        let got = format!("{} by {:?}: {}", answer.mode(), answer.reason, answer.text);
-        let is_right = answer.mode() == self.mode && answer.reason == self.reason && answer.text.contains(self.text);
+        let got = format!("{} by {:?}: {}", answer.mode(), answer.reason, answer.text());
+        let is_right = answer.mode() == self.mode && answer.reason == self.reason && answer.text().contains(self.text);
         if is_right { Vec::new() } else { vec![format!("{scene}:\n    want {self:?}\n    got  {got}")] }
     }
 

@@ -137,7 +137,7 @@ fn a_truncated_database_is_no_policy_and_no_crash() {
     for length in [0, 1, 50, 100, 512, 4096, whole.len() / 2, whole.len() - 1] {
         fs::write(stage.cache(), &whole[..length]).unwrap();
         let answer = ask(&stage.context(), "good.test");
-        assert_eq!(answer.mode(), Mode::Enforce, "{length} bytes: {}", answer.text);
+        assert_eq!(answer.mode(), Mode::Enforce, "{length} bytes: {}", answer.text());
     }
 }
 
@@ -157,7 +157,7 @@ fn a_bit_that_flips_anywhere_in_the_database_is_no_crash_and_no_lost_policy() {
         fs::write(stage.cache(), damaged).unwrap();
         let context = stage.context();
         let answer = ask(&context, "good.test");
-        assert_eq!(answer.mode(), Mode::Enforce, "byte {at}: {}", answer.text);
+        assert_eq!(answer.mode(), Mode::Enforce, "byte {at}: {}", answer.text());
         POLICY.check(&format!("byte {at}, refreshed"), &context.query(b"good.test", REFRESH, None));
     }
 }

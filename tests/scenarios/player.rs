@@ -152,7 +152,7 @@ fn describe(answer: &Answer, now: i64) -> [(&'static str, String); 7] {
         ("id", of_policy(&|policy| policy.id.to_string())),
         ("expires", of_policy(&|policy| (policy.expires_at.0 - now).to_string())),
         ("result", answer.result_type().as_str().unwrap_or("none").to_owned()),
-        ("text", answer.text.clone()),
+        ("text", answer.text().into_owned()),
     ]
 }
 

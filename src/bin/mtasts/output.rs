@@ -25,7 +25,7 @@ pub fn json(domain: &str, answer: &Answer) -> String {
         "fetched_at": fetched.map(|stored| stored.fetched_at.0),
         "expires_at": fetched.map(|stored| stored.expires_at.0),
         "reason": answer.reason.as_str(),
-        "reason_text": answer.text,
+        "reason_text": answer.text(),
         "result_type": answer.result_type().as_str(),
         "lints": lints,
     });
@@ -62,11 +62,11 @@ pub fn human(title: &str, answer: &Answer) -> String {
             line("cached", &story.cached);
             line("dns", &story.dns);
             line("https", &story.https);
-            line("decided", &format!("{}: {}", answer.mode_str(), answer.text));
+            line("decided", &format!("{}: {}", answer.mode_str(), answer.text()));
             line("change", &story.change);
         }
         None if answer.source == Source::Caller => {}
-        None => line("why", &answer.text),
+        None => line("why", &answer.text()),
     }
     if let Some(result_type) = answer.result_type().as_str() {
         line("report", result_type);

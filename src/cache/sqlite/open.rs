@@ -5,6 +5,7 @@ use crate::sys::files::{self, Identity, identity};
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
+use std::cell::Cell;
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,9 +18,23 @@ pub struct Opened {
     connection: Connection,
     generation: u64,
     identity: Identity,
+    /// SQLite's count of the changes by others, when it was last asked for.
+    data_version: Cell<Option<i64>>,
 }
 
 impl Opened {
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Whether nobody else has changed the file since the last look through this connection.
+    pub fn is_known_state(&self) -> Result<bool, Trouble> {
+        schema::check_version(&self.connection)?;
+        let mut statement = self.connection.prepare_cached("PRAGMA data_version")?;
+        let version = Some(statement.query_row([], |row| row.get(0))?);
+        Ok(self.data_version.replace(version) == version)
+    }
+
     /// Closes the connection, unless it belongs to the process that forked this one: closing it here would undo what
     /// the parent still relies on, so that the child lets it lie.
     pub fn dispose(self) {
@@ -37,7 +52,7 @@ pub fn ensure<'a>(
     opened: &'a mut Option<Opened>,
     path: &Path,
     seen: &mut Option<Identity>,
-) -> Result<&'a Connection, Trouble> {
+) -> Result<&'a Opened, Trouble> {
     *seen = identity(path);
     let has_log = files::has_write_ahead_log(path);
     let is_usable = |opened: &Opened| opened.generation == fork::generation() && Some(opened.identity) == *seen;
@@ -49,9 +64,11 @@ pub fn ensure<'a>(
         *seen = identity(path);
         // Another process is just moving a damaged file away: it is done in a moment.
         let identity = seen.ok_or(Trouble::Busy)?;
-        *opened = Some(Opened { connection: open(path, has_log)?, generation: fork::generation(), identity });
+        let connection = open(path, has_log)?;
+        let data_version = Cell::new(None);
+        *opened = Some(Opened { connection, generation: fork::generation(), identity, data_version });
     }
-    opened.as_ref().map(|opened| &opened.connection).ok_or_else(|| Trouble::Other("is not open".to_owned()))
+    opened.as_ref().ok_or_else(|| Trouble::Other("is not open".to_owned()))
 }
 
 /// Runs one query on the file without locks and without its journal.
