@@ -49,13 +49,15 @@ struct Parts {
     cache: Arc<Cache>,
     trust: Arc<Trust>,
     origin: stripe::Shared<Origin>,
+    fair_time: Duration,
 }
 
 impl Parts {
     fn new(settings: Settings, cache: Arc<Cache>, trust: Arc<Trust>, logger: &Arc<Logger>) -> Self {
         let log = LogWhileItLives(Arc::downgrade(logger));
         let origin = Origin { dane_wins: settings.dane_wins, trust: Arc::clone(&trust), log };
-        Self { settings, cache, trust, origin: stripe::Shared::new(origin) }
+        let fair_time = FAIR_TIME.min(settings.deadline.mul_f32(0.5));
+        Self { settings, cache, trust, origin: stripe::Shared::new(origin), fair_time }
     }
 }
 
@@ -270,7 +272,7 @@ impl Context {
             overrides: &parts.settings.domains,
             on_dns_error: parts.settings.on_dns_error,
             refreshes: parts.settings.refresh,
-            fair_time: FAIR_TIME.min(parts.settings.deadline.mul_f32(0.5)),
+            fair_time: parts.fair_time,
             tells: false,
         }
     }

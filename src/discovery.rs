@@ -9,6 +9,7 @@
 
 mod answer;
 mod local;
+mod standing;
 mod story;
 mod timing;
 mod visit;
@@ -76,9 +77,13 @@ pub struct Discovery<'a> {
 impl Discovery<'_> {
     /// Finds the policy that applies to a domain now.
     pub fn discover(&self, domain: &PolicyDomain, effort: Effort, deadline: Deadline) -> Answer {
-        if let Some(answer) = local::decide(self.overrides, domain, self.clock.now(), self.log) {
+        if let Some(answer) = local::decide(self.overrides, domain, self.clock, self.log) {
             let story = self.tells.then(|| Box::new(local::story(&answer)));
             return Answer { story, ..answer };
+        }
+        let is_plain = effort == Effort::Usual && !self.tells;
+        if let Some(answer) = is_plain.then(|| standing::answer_at_once(self, domain, deadline)).flatten() {
+            return answer;
         }
         let lines = HeldLines::default();
         let quiet = Discovery { log: &lines, ..*self };

@@ -43,7 +43,12 @@ impl Memory {
     }
 
     pub fn get(&self, domain: &PolicyDomain) -> Option<Entry> {
-        self.shelf.read(|shelf| shelf.entries.get(domain).cloned()).flatten()
+        self.look(domain, Entry::clone)
+    }
+
+    /// Lets `look` see an entry where it lies. It must be brief, and must not come back here.
+    pub fn look<R>(&self, domain: &PolicyDomain, look: impl FnOnce(&Entry) -> R) -> Option<R> {
+        self.shelf.read(|shelf| shelf.entries.get(domain).map(look)).flatten()
     }
 
     /// Remembers a row. A later policy that nothing else has stays: another thread has just learnt it.

@@ -102,10 +102,15 @@ impl Database {
     }
 
     pub fn read(&self, domain: &PolicyDomain, deadline: Deadline, log: &dyn Sink) -> Result<Option<Row>, String> {
-        self.run(deadline, log, |connection| {
-            schema::check_version(connection)?;
-            Ok(select(connection, domain)?)
-        })
+        let (row, was_watched) = self.run_opened(deadline, log, |opened| {
+            let was_watched = opened.watch()?;
+            schema::check_version(opened.connection())?;
+            Ok((select(opened.connection(), domain)?, was_watched))
+        })?;
+        if !was_watched {
+            self.edition.fetch_add(1, Ordering::Release);
+        }
+        Ok(row)
     }
 
     /// The domains whose policy is to be fetched anew, the least recently tried first; at most `limit` of those that

@@ -7,7 +7,7 @@ use crate::context::Origin;
 use crate::decision::{Dane, Decision, TlsState};
 use crate::reason::ResultType;
 use crate::sys::stripe::Hold;
-use crate::sys::thread::CallGuard;
+use crate::sys::thread::ErrnoGuard;
 use crate::time::{Clock, SystemClock};
 use once_cell::race::OnceBox;
 use std::ffi::{CStr, CString, c_char, c_int};
@@ -269,7 +269,7 @@ pub unsafe extern "C" fn mtasts_decision_enhanced_status(decision: *const mtasts
 /// The pointer must be as described.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_decision_free(decision: *mut mtasts_decision) {
-    let _thread = CallGuard::enter();
+    let _errno = ErrnoGuard::enter();
     pure((), || {
         if !decision.is_null() {
             // SAFETY: made by this library, and nobody else has it any more, as the caller promises.

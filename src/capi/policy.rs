@@ -7,7 +7,7 @@ use crate::context::{Context, Origin};
 use crate::discovery::Answer;
 use crate::syntax::{MxHost, any_match};
 use crate::sys::stripe::{Hold, Shared};
-use crate::sys::thread::CallGuard;
+use crate::sys::thread::ErrnoGuard;
 use crate::time::{Clock, SystemClock};
 use once_cell::race::OnceBox;
 use std::ffi::{CString, c_char, c_int};
@@ -311,7 +311,7 @@ pub unsafe extern "C" fn mtasts_policy_allows_mx(policy: *const mtasts_policy, m
 /// The pointer must be as described.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_policy_free(policy: *mut mtasts_policy) {
-    let _thread = CallGuard::enter();
+    let _errno = ErrnoGuard::enter();
     pure((), || {
         if !policy.is_null() {
             // SAFETY: made by this library, and nobody else has it any more, as the caller promises.

@@ -113,7 +113,7 @@ impl Answer {
                     if left == 0 { String::new() } else { format!(", looked up again in {}", describe_seconds(left)) };
                 let ago = describe_seconds(now.seconds_since(check.at));
                 let why = check.reason.as_str();
-                format!("{} for {}: {why} {ago} ago{again}", self.without_policy(), self.domain)
+                format!("{} for {}: {why} {ago} ago{again}", without_policy(self.is_unknown, self.reason), self.domain)
             }
             (Text::Said(text), _) if !self.is_observed => return Cow::Borrowed(text),
             (Text::Said(text), _) => text.clone(),
@@ -121,15 +121,6 @@ impl Answer {
         };
         let observed = if self.is_observed { "; it is only observed, as the configuration says" } else { "" };
         Cow::Owned(text + observed)
-    }
-
-    /// What it means that there is no policy in this answer.
-    pub(super) fn without_policy(&self) -> &'static str {
-        match (self.is_unknown, self.reason) {
-            (true, _) => "policy unknown",
-            (_, Reason::DnsFailed) => "no policy known",
-            _ => "no policy",
-        }
     }
 
     /// The word for the mode, `unknown` included.
@@ -202,6 +193,17 @@ impl Answer {
         }
     }
 
+    /// The cached policy is in force, and nothing is wrong with it.
+    pub(super) fn cached(domain: &PolicyDomain, stored: Arc<StoredPolicy>, now: UnixTime) -> Self {
+        Self::kept(domain, stored, Reason::Cached, Cow::Borrowed(""), now)
+    }
+
+    /// An earlier check has found no policy.
+    pub(super) fn found_before(domain: &PolicyDomain, check: Check, now: UnixTime) -> Self {
+        let none = Self::none(domain.as_str().to_owned(), check.reason, String::new());
+        Self { text: Text::Found { check, now }, ..none }
+    }
+
     /// The cached policy stays in force; `note` says what is wrong, if something is.
     pub(super) fn kept(
         domain: &PolicyDomain,
@@ -225,6 +227,15 @@ impl Answer {
     ) -> Self {
         let text = format!("{}, {note}", describe(domain.as_str(), &stored, now));
         Self { policy: Some(stored), source: Source::Https, ..Self::none(domain.to_string(), reason, text) }
+    }
+}
+
+/// What it means that an answer has no policy.
+pub(super) fn without_policy(is_unknown: bool, reason: Reason) -> &'static str {
+    match (is_unknown, reason) {
+        (true, _) => "policy unknown",
+        (_, Reason::DnsFailed) => "no policy known",
+        _ => "no policy",
     }
 }
 

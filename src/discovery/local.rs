@@ -6,12 +6,13 @@ use crate::config::{Override, Overrides, Rule};
 use crate::reason::Reason;
 use crate::syntax::PolicyDomain;
 use crate::sys::log::{Level, Sink};
-use crate::time::UnixTime;
+use crate::time::Clock;
 use std::sync::Arc;
 
 /// The answer for a domain with an exception or a pinned policy. One that has ended is logged, and is none.
-pub fn decide(overrides: &Overrides, domain: &PolicyDomain, now: UnixTime, log: &dyn Sink) -> Option<Answer> {
+pub fn decide(overrides: &Overrides, domain: &PolicyDomain, clock: &dyn Clock, log: &dyn Sink) -> Option<Answer> {
     let decision = overrides.get(domain)?;
+    let now = clock.now();
     let origin = Origin { domain, decision };
     if !decision.is_in_force(now) {
         log.line(Level::Warning, &format!("{}; it is ignored", origin.describe("ended on")));

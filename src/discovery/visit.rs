@@ -2,11 +2,12 @@
 
 mod turn;
 
+use super::standing::{Standing, has_found_policy};
 use super::timing::{
     BACK_OFF, CONFIRMED, NEGATIVE, NO_ID, PAUSE_AFTER_FAILURE, back_off, check_counts, clamp, is_dns_down,
-    is_fault_of_host, is_fresh, is_refresh_due, is_want_of_time, plan_refresh, recent_failures, severity,
+    is_fault_of_host, is_fresh, is_want_of_time, plan_refresh, recent_failures, severity,
 };
-use super::{Answer, Discovery, Effort, Story, Text, story};
+use super::{Answer, Discovery, Effort, Story, answer, story};
 use crate::cache::{Check, Failure, Known, Row, StoredPolicy};
 use crate::config::OnTrouble;
 use crate::dns;
@@ -106,15 +107,10 @@ impl<'a> Visit<'a> {
 
     fn judge(&mut self, now: UnixTime, known: Option<Known>) {
         self.now = now;
-        self.kept = known.as_ref().and_then(|known| known.row.policy.as_ref()?.in_force(now));
-        self.known = known;
         self.is_fair = self.has_fair_time();
-        self.is_due = match (&self.known, &self.kept) {
-            (Some(known), Some(kept)) => {
-                self.discovery.refreshes && is_refresh_due(&known.row, kept, now, self.is_fair)
-            }
-            _ => false,
-        };
+        let standing = known.as_ref().map(|known| Standing::of(&known.row, self.discovery, now, self.is_fair));
+        (self.kept, self.is_due) = standing.map_or((None, false), |standing| (standing.kept, standing.is_due));
+        self.known = known;
         if self.story.is_some() {
             let cached = story::cached(self.known.as_ref().map(|known| &*known.row), self.kept.as_deref(), now);
             self.tell(|story| story.cached = cached);
@@ -146,7 +142,7 @@ impl<'a> Visit<'a> {
 
     fn kept_as_checked(&self, row: &Row, kept: &Arc<StoredPolicy>) -> Answer {
         match row.check.reason {
-            Reason::Cached | Reason::Fetched | Reason::Confirmed => self.keep(kept, Reason::Cached, ""),
+            _ if has_found_policy(row) => Answer::cached(self.domain, Arc::clone(kept), self.now),
             Reason::BeingChecked => self.keep(kept, Reason::BeingChecked, "another asker looks for a newer one"),
             trouble => match row.failures.last() {
                 Some(failed) if trouble == Reason::BackingOff => self.backing_off(failed, None),
@@ -157,7 +153,8 @@ impl<'a> Visit<'a> {
 
     /// What the last look, by this or another asker, has found where there is no policy.
     fn as_found_before(&self, row: &Row) -> Answer {
-        self.none_because(row.check.reason, Text::Found { check: row.check, now: self.now })
+        let answer = Answer::found_before(self.domain, row.check, self.now);
+        Answer { is_unknown: self.is_unknown_for(row.check.reason), ..answer }
     }
 
     /// Healing is tried at most every five minutes, whether it has brought a policy or not.
@@ -399,16 +396,14 @@ impl<'a> Visit<'a> {
     }
 
     fn none(&self, reason: Reason, why: &str) -> Answer {
-        let mut answer = self.none_because(reason, Text::Said(String::new()));
+        let is_unknown = self.is_unknown_for(reason);
         let blind = if self.is_blind { ", and no descriptor is free to read the cache with" } else { "" };
-        answer.text = Text::Said(format!("{} for {}: {why}{blind}", answer.without_policy(), self.domain));
-        answer
+        let text = format!("{} for {}: {why}{blind}", answer::without_policy(is_unknown, reason), self.domain);
+        Answer { is_unknown, ..Answer::none(self.domain.to_string(), reason, text) }
     }
 
-    fn none_because(&self, reason: Reason, text: Text) -> Answer {
-        let is_open = reason == Reason::DnsFailed && self.discovery.on_dns_error == OnTrouble::Defer;
-        let none = Answer::none(self.domain.as_str().to_owned(), reason, String::new());
-        Answer { is_unknown: self.is_blind || is_open, text, ..none }
+    fn is_unknown_for(&self, reason: Reason) -> bool {
+        self.is_blind || reason == Reason::DnsFailed && self.discovery.on_dns_error == OnTrouble::Defer
     }
 
     /// Nothing is cached, and nothing was learnt. Who has waited for another asker, and then had not enough time, does

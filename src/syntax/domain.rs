@@ -132,21 +132,19 @@ fn normalise(input: &[u8], alphabet: Alphabet) -> Result<String, DomainError> {
     if is_ipv6_or_bracketed(input) {
         return Err(DomainError::AddressLiteral);
     }
-    let mut name: Cow<'_, str> = if input.is_ascii() {
-        String::from_utf8_lossy(input)
-    } else {
+    let name: Cow<'_, str> = match std::str::from_utf8(input) {
+        Ok(text) if text.is_ascii() => Cow::Borrowed(text),
         // UTS 46, non-transitional, as browsers and mail servers do; the rules for host names follow below.
-        idna::domain_to_ascii_cow(input, idna::AsciiDenyList::EMPTY).map_err(|_| DomainError::NoALabel)?
+        _ => idna::domain_to_ascii_cow(input, idna::AsciiDenyList::EMPTY).map_err(|_| DomainError::NoALabel)?,
     };
-    if name.ends_with('.') {
-        name = Cow::Owned(name.strip_suffix('.').unwrap_or_default().to_owned());
-    }
+    let name = name.strip_suffix('.').unwrap_or(&name);
     check_name(name.as_bytes(), alphabet)?;
     Ok(name.to_ascii_lowercase())
 }
 
 fn is_ipv6_or_bracketed(input: &[u8]) -> bool {
-    input.starts_with(b"[") || std::str::from_utf8(input).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok())
+    let is_ipv6 = || std::str::from_utf8(input).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok());
+    input.starts_with(b"[") || input.contains(&b':') && is_ipv6()
 }
 
 fn check_name(name: &[u8], alphabet: Alphabet) -> Result<(), DomainError> {

@@ -9,22 +9,40 @@ use std::os::raw::c_int;
 #[must_use]
 #[derive(Debug)]
 pub struct CallGuard {
-    errno: c_int,
     cancel_state: c_int,
+    // Dropped after the body of `drop`, so that the host's errno comes back last.
+    _errno: ErrnoGuard,
 }
 
 impl CallGuard {
     /// Begins a call.
     pub fn enter() -> Self {
-        let errno = errno();
-        Self { errno, cancel_state: disable_cancellation() }
+        let errno = ErrnoGuard::enter();
+        Self { cancel_state: disable_cancellation(), _errno: errno }
     }
 }
 
 impl Drop for CallGuard {
     fn drop(&mut self) {
         restore_cancellation(self.cancel_state);
-        set_errno(self.errno);
+    }
+}
+
+/// Keeps the host's errno. Enough for a call that only gives memory back, where nothing can be cancelled.
+#[must_use]
+#[derive(Debug)]
+pub struct ErrnoGuard(c_int);
+
+impl ErrnoGuard {
+    /// Begins a call.
+    pub fn enter() -> Self {
+        Self(errno())
+    }
+}
+
+impl Drop for ErrnoGuard {
+    fn drop(&mut self) {
+        set_errno(self.0);
     }
 }
 

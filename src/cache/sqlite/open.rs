@@ -20,11 +20,21 @@ pub struct Opened {
     identity: Identity,
     /// SQLite's count of the changes by others, when it was last asked for.
     data_version: Cell<Option<i64>>,
+    is_first_read: Cell<bool>,
 }
 
 impl Opened {
     pub fn connection(&self) -> &Connection {
         &self.connection
+    }
+
+    /// Begins to count the changes by others before the second read: a process that asks a single question need not.
+    /// Returns whether they were counted before the read that is to come.
+    pub fn watch(&self) -> Result<bool, Trouble> {
+        if self.is_first_read.replace(false) || self.data_version.get().is_some() {
+            return Ok(true);
+        }
+        self.is_known_state()
     }
 
     /// Whether nobody else has changed the file since the last look through this connection.
@@ -65,8 +75,9 @@ pub fn ensure<'a>(
         // Another process is just moving a damaged file away: it is done in a moment.
         let identity = seen.ok_or(Trouble::Busy)?;
         let connection = open(path, has_log)?;
-        let data_version = Cell::new(None);
-        *opened = Some(Opened { connection, generation: fork::generation(), identity, data_version });
+        let generation = fork::generation();
+        let (data_version, is_first_read) = (Cell::new(None), Cell::new(true));
+        *opened = Some(Opened { connection, generation, identity, data_version, is_first_read });
     }
     opened.as_ref().ok_or_else(|| Trouble::Other("is not open".to_owned()))
 }

@@ -419,7 +419,7 @@ fn what_cannot_be_read_any_more_is_still_known() {
             let mut count = self.2.lock().unwrap();
             *count += 1;
             if *count == 3 {
-                // Between our look and our turn (local::decide, begin, take_turn).
+                // Between our look and our turn (answer_at_once, begin, take_turn).
                 std::fs::remove_file(&self.1).unwrap();
                 std::fs::create_dir(&self.1).unwrap();
             }
