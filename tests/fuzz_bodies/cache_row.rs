@@ -1,5 +1,5 @@
-//! A row of the cache with any values in its columns, of any type: it is read back without a panic, an enforced policy in
-//! it applies whatever times and codes stand beside it, and nothing that is not one ever reads as one.
+//! A row of the cache with any values in its columns, of any type: it is read back without a panic, a policy in it applies
+//! whatever id, times and codes stand beside it, of whatever type, and nothing that is not one ever reads as one.
 
 use super::{Input, grammar};
 use mtasts::config::Settings;
@@ -57,6 +57,26 @@ fn value(input: &mut Input<'_>, usual: Value) -> Value {
     }
 }
 
+/// What any row is worth: its policy and when that was fetched, if the two columns hold their kind. Whatever stands in the
+/// others counts as nothing at most.
+fn policy(stored: &impl Fn(&str) -> Value) -> Option<(grammar::Policy, i64)> {
+    let body = match stored("body") {
+        Value::Blob(body) => body,
+        Value::Text(body) => body.into_bytes(),
+        _ => return None,
+    };
+    let Value::Integer(fetched_at) = stored("fetched_at") else { return None };
+    grammar::policy(&body).map(|policy| (policy, fetched_at))
+}
+
+/// The id beside a policy, or none where that is no id.
+fn id(stored: &impl Fn(&str) -> Value) -> String {
+    match stored("id") {
+        Value::Text(id) if id.len() <= 32 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()) => id,
+        _ => String::new(),
+    }
+}
+
 pub fn run(bytes: &[u8]) {
     let stage = STAGE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let mut input = Input(bytes);
@@ -73,54 +93,46 @@ pub fn run(bytes: &[u8]) {
         ("refresh_at", value(&mut input, whole(NOW + 40_000))),
         ("failures", value(&mut input, Value::Text(String::new()))),
         ("body", value(&mut input, Value::Blob(POLICY.to_vec()))),
+        ("name", value(&mut input, Value::Text("example.test".to_owned()))),
     ];
     let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
-    let sql = format!(
-        "INSERT OR REPLACE INTO domain (name, {}) VALUES ('example.test', ?,?,?,?,?,?,?,?,?,?,?)",
-        names.join(", ")
-    );
+    let sql = format!("INSERT INTO domain ({}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", names.join(", "));
     let values = columns.iter().map(|(_, value)| value);
     // What the table itself refuses cannot be there.
     let alone = super::alone_with_sqlite();
+    stage.writer.execute("DELETE FROM domain", []).unwrap();
     if stage.writer.execute(&sql, rusqlite::params_from_iter(values)).is_err() {
         return;
     }
     // What the table has made of it.
-    let stored = |column: &str| {
-        let sql = format!("SELECT {column} FROM domain WHERE name = 'example.test'");
+    let look = |column: &str| {
+        let sql = format!("SELECT {column} FROM domain");
         stage.writer.query_row(&sql, [], |row| row.get::<_, Value>(0)).unwrap()
     };
-    let columns_now: Vec<(&str, Value)> = names.iter().map(|name| (*name, stored(name))).collect();
+    let columns: Vec<(&str, Value)> = names.iter().map(|name| (*name, look(name))).collect();
     drop(alone);
-    let stored = |column| columns_now.iter().find(|(name, _)| *name == column).unwrap().1.clone();
+    let stored = |column: &str| columns.iter().find(|(name, _)| *name == column).unwrap().1.clone();
     let context = Context::with_clock(stage.settings.clone(), Box::new(Stopped));
     let answer = context.query(b"example.test", Effort::CacheOnly, None);
-    let is_whole = |column| matches!(stored(column), Value::Integer(_));
-    // Where each column has a type that the library writes, the policy must be there.
-    let is_readable = ["checked_at", "checked_until", "check_reason", "refresh_at"].into_iter().all(is_whole)
-        && matches!(stored("shortened_to"), Value::Integer(_) | Value::Null)
-        && matches!(stored("failures"), Value::Text(_));
-    let policy = match (stored("id"), stored("body"), stored("fetched_at")) {
-        (Value::Text(_), Value::Blob(body), Value::Integer(at)) => grammar::policy(&body).map(|policy| (policy, at)),
-        _ => None,
-    };
-    // An id that is none costs nothing but itself.
-    let is_enforced = match stored("body") {
-        Value::Blob(body) => grammar::policy(&body).is_some_and(|(mode, ..)| mode == "enforce"),
-        _ => false,
-    };
-    assert!(answer.mode() != Mode::Enforce || is_enforced, "{:?} of {columns:?}", answer.text);
-    if let Some(((mode, mx, max_age), at)) = policy {
-        let max_age = i64::try_from(max_age).unwrap();
-        let is_in_force = at <= NOW + 5 && NOW <= at.saturating_add(max_age);
-        if is_in_force && is_readable {
-            assert_eq!(answer.mode_str(), mode, "{:?} of {columns:?}", answer.text);
-            let stored = answer.policy.as_ref().unwrap();
-            let known: Vec<&str> = stored.policy.mx().iter().map(|pattern| pattern.as_str()).collect();
-            assert_eq!(known, mx);
-        } else if at <= NOW && !is_in_force {
-            assert_eq!(answer.mode(), Mode::None, "expired: {:?} of {columns:?}", answer.text);
+    // A row for another domain, or for none, is not found.
+    let is_found = stored("name") == Value::Text("example.test".to_owned());
+    let in_force = policy(&stored).filter(|_| is_found).filter(|((_, _, max_age), fetched_at)| {
+        let end = fetched_at.saturating_add(i64::try_from(*max_age).unwrap());
+        match stored("shortened_to") {
+            // Fetched under a wrong clock: it ends when it would have, from when that was seen.
+            Value::Integer(shortened) if *fetched_at > NOW + 5 => NOW <= shortened,
+            _ => NOW <= end,
         }
+    });
+    if let Some(((mode, mx, _), fetched_at)) = in_force {
+        assert_eq!(answer.mode_str(), mode, "{:?} of {columns:?}", answer.text);
+        let known = answer.policy.as_ref().unwrap();
+        let patterns: Vec<&str> = known.policy.mx().iter().map(|pattern| pattern.as_str()).collect();
+        assert_eq!((patterns, known.fetched_at.0), (mx.iter().map(String::as_str).collect(), fetched_at));
+        assert_eq!(*known.id, id(&stored), "{columns:?}");
+    } else {
+        assert_eq!(answer.mode(), Mode::None, "{:?} of {columns:?}", answer.text);
+        assert!(answer.policy.is_none(), "{:?} of {columns:?}", answer.text);
     }
     // What is due is found out of any row, and a row that is there takes another policy.
     let _ = context.refresh(1, Some(std::time::Duration::from_millis(1)));
