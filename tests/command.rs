@@ -67,6 +67,20 @@ fn lookup_shows_the_policy_and_why() {
 }
 
 #[test]
+fn an_error_that_nobody_can_read_changes_no_answer_and_no_status() {
+    let stage = Stage::new();
+    let run = |arguments: &[&str]| {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        stage.command(arguments).stderr(full).stdout(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap()
+    };
+    let output = run(&["--verbose", "lookup", "good.test"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(text(&output.stdout).starts_with("good.test: enforce\n"), "{output:?}");
+    assert_eq!(run(&["--set", "nonsense=1", "lookup", "good.test"]).status.code(), Some(2));
+    assert_eq!(run(&["parse", "/dev/null"]).status.code(), Some(1));
+}
+
+#[test]
 fn json_has_every_field_and_null_for_what_does_not_exist() {
     let stage = Stage::new();
     let rows = stage.json(&["lookup", "--json", "good.test", "absent.test"]);

@@ -1,8 +1,9 @@
 //! No panic reaches a host.
 //!
 //! Nothing that panics on request is built into the library. What surrounds the functions for C and for Exim is tested with
-//! panics where it stands, `src/capi/guard.rs` and `src/exim.rs`; here it is seen that nothing goes without. A Rust program
-//! may bring a panic of its own into the library, by the function that takes the log.
+//! panics where it stands, `src/capi/guard.rs` and `src/exim.rs`; here it is seen that nothing goes without. What surrounds
+//! the command is tested in `src/bin/mtasts/main.rs`. A Rust program may bring a panic of its own into the library, by the
+//! function that takes the log.
 
 use mtasts::config::Settings;
 use mtasts::context::Context;

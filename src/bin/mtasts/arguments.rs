@@ -1,6 +1,6 @@
 //! The command line, and the settings that it changes.
 
-use crate::Stop;
+use crate::{Stop, complain};
 use clap::{Args, Parser, Subcommand};
 use mtasts::context::{Context, Level};
 use std::ffi::OsString;
@@ -13,7 +13,7 @@ use std::path::PathBuf;
     version,
     after_help = "\
 Exit status: 0 everything was answered, 1 a policy is malformed, 2 the command line, the configuration or a file is \
-not right, 3 an answer is not known because DNS did not answer.
+not right, 3 an answer is not known because DNS did not answer, 4 a fault of mtasts itself, which should be reported.
 
 Examples:
   mtasts lookup example.com
@@ -118,7 +118,7 @@ impl SettingsArguments {
         context.set_log(Some(Box::new(move |level, line| {
             if level <= least {
                 let severity = if is_journal { format!("<{}>", level as i32) } else { String::new() };
-                eprintln!("{severity}mtasts: {line}");
+                complain(&format!("{severity}mtasts: {line}"));
             }
         })));
         Ok(context)

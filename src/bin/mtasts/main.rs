@@ -11,7 +11,8 @@ mod refresh;
 
 use arguments::{Arguments, Command};
 use clap::Parser;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::process::ExitCode;
 
 /// Everything was answered.
@@ -22,6 +23,8 @@ const MALFORMED: u8 = 1;
 const USAGE: u8 = 2;
 /// At least one answer is not known: DNS did not answer, and nothing is cached.
 const UNKNOWN: u8 = 3;
+/// A fault of this program.
+const INTERNAL: u8 = 4;
 
 /// What ends the command early.
 enum Stop {
@@ -38,6 +41,10 @@ impl From<std::io::Error> for Stop {
 }
 
 fn main() -> ExitCode {
+    ExitCode::from(guarded(run))
+}
+
+fn run() -> u8 {
     let arguments = Arguments::parse();
     let outcome = match &arguments.command {
         Command::Lookup(request) => lookup::run(&arguments.settings, request),
@@ -45,11 +52,55 @@ fn main() -> ExitCode {
         Command::Parse(request) => parse::run(request),
     };
     match outcome {
-        Ok(status) => ExitCode::from(status),
-        Err(Stop::Closed) => ExitCode::from(SUCCESS),
+        Ok(status) => status,
+        Err(Stop::Closed) => SUCCESS,
         Err(Stop::Fault(problem)) => {
-            eprintln!("mtasts: {problem}");
-            ExitCode::from(USAGE)
+            complain(&format!("mtasts: {problem}"));
+            USAGE
         }
+    }
+}
+
+/// Writes a line to standard error, and goes on without it where that is closed or its disk is full.
+fn complain(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Runs the command; a panic ends it with one line and a status of its own.
+fn guarded(command: impl FnOnce() -> u8) -> u8 {
+    panic::set_hook(Box::new(|fault| complain(&describe(fault))));
+    panic::catch_unwind(AssertUnwindSafe(command)).unwrap_or(INTERNAL)
+}
+
+/// A panic on one line: what its text quotes may hold line ends.
+fn describe(fault: &PanicHookInfo<'_>) -> String {
+    let place = fault.location().map(|at| format!(" ({}:{})", at.file(), at.line())).unwrap_or_default();
+    let payload = fault.payload();
+    let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let text = text.unwrap_or_default().replace(char::is_control, " ");
+    format!("mtasts: a fault inside mtasts; please report it: {text}{place}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    /// Set where the test below runs itself as a command that panics.
+    const PANICS: &str = "MTASTS_TEST_PANICS";
+
+    #[test]
+    fn a_panic_ends_the_command_with_one_line_and_status_4() {
+        if std::env::var_os(PANICS).is_some() {
+            std::process::exit(guarded(|| panic!("a test\nof two lines")).into());
+        }
+        let name = "tests::a_panic_ends_the_command_with_one_line_and_status_4";
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "--nocapture", name]).env(PANICS, "1").env("RUST_BACKTRACE", "1");
+        let output = command.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(4), "{said}");
+        let start = "mtasts: a fault inside mtasts; please report it: a test of two lines (src/bin/mtasts/main.rs:";
+        assert!(said.starts_with(start) && said.ends_with(")\n") && said.lines().count() == 1, "{said}");
     }
 }

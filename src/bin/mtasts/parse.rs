@@ -1,7 +1,7 @@
 //! `mtasts parse`: what a policy file says, or what is wrong with it.
 
 use crate::arguments::ParseArguments;
-use crate::{MALFORMED, SUCCESS, Stop, output};
+use crate::{MALFORMED, SUCCESS, Stop, complain, output};
 use mtasts::discovery::Answer;
 use mtasts::syntax::MAX_BODY_BYTES;
 use mtasts::time::{Clock, SystemClock};
@@ -25,7 +25,7 @@ pub fn run(request: &ParseArguments) -> Result<u8, Stop> {
             Err(error) => error.to_string(),
         }
     };
-    eprintln!("{shown}: {problem}");
+    complain(&format!("{shown}: {problem}"));
     Ok(MALFORMED)
 }
 
