@@ -2,7 +2,7 @@
 # make install installs them with the header and units for systemd; DESTDIR, PREFIX, LIBDIR, INCLUDEDIR and UNITDIR say where
 # make demo    shows them at work on a small internet of its own
 # make check   installs what the tests need and runs all of them
-# make torture runs at length what `make check` runs briefly; it stops by itself
+# make torture runs at length what `make check` runs briefly, and the C programs under sanitizers; it stops by itself
 # make fuzz    fuzzes each parser for five minutes; needs cargo-fuzz and a nightly toolchain
 # make bench   measures
 # make header  rewrites include/mtasts.h from the sources
@@ -54,6 +54,7 @@ tools:
 
 torture: tools
 	timeout 3600 $(CARGO) test --release --locked --no-fail-fast -- --ignored --nocapture --test-threads 1 torture_
+	timeout 3600 tests/sanitizers.sh
 
 fuzz:
 	fuzz/run.sh

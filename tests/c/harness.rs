@@ -74,8 +74,9 @@ impl Host {
         self.compile_with(source, &["-L", &directory, "-lmtasts", &format!("-Wl,-rpath,{directory}")])
     }
 
-    /// Compiles one of the repository's C files with further options.
+    /// Compiles one of the repository's C files with further options, and those of `tests/sanitizers.sh`.
     pub fn compile_with(&self, source: &str, options: &[&str]) -> PathBuf {
+        let sanitizer = std::env::var("MTASTS_SANITIZER_CFLAGS").unwrap_or_default();
         let program = self.directory.path().join(Path::new(source).file_stem().unwrap());
         let output = Command::new("cc")
             .args(["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g", "-pthread", "-o"])
@@ -84,6 +85,7 @@ impl Host {
             .arg("-I")
             .arg(root().join("include"))
             .args(options)
+            .args(sanitizer.split_whitespace())
             .output()
             .unwrap_or_else(|error| panic!("cc: {error}"));
         let messages = String::from_utf8_lossy(&output.stderr);
@@ -91,7 +93,7 @@ impl Host {
         program
     }
 
-    /// Runs a program with nothing in its environment but the configuration's path.
+    /// Runs a program with nothing in its environment but the configuration's path and the options of a sanitizer.
     pub fn run(&self, command: &[&str]) -> Run {
         let output = Command::new("timeout")
             .arg(LONGEST_RUN_SECONDS)
@@ -99,6 +101,7 @@ impl Host {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("MTASTS_CONFIG", self.configuration())
+            .envs(std::env::vars_os().filter(|(name, _)| name.to_string_lossy().ends_with("SAN_OPTIONS")))
             .current_dir("/")
             .output()
             .unwrap_or_else(|error| panic!("timeout: {error}"));

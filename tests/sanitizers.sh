@@ -1,0 +1,42 @@
+#!/bin/sh
+# Runs the C test programs of tests/c.rs under a sanitizer. The library, SQLite in it and the programs are built with it;
+# they share the runtime that comes with Rust, which knows forks, and not gcc's.
+#   tests/sanitizers.sh [address | thread]...
+# Needs a nightly toolchain with rust-src. The exit status is 0 if nothing was found.
+set -eu
+cd "$(dirname "$0")/.."
+[ $# -gt 0 ] || set -- address thread
+sysroot=$(rustc +nightly --print sysroot 2>/dev/null) && [ -d "$sysroot/lib/rustlib/src" ] ||
+    { echo "SKIPPED: nightly toolchain with rust-src not installed"; exit 0; }
+host=$(rustc +nightly -vV | sed -n 's/^host: //p')
+target=${CARGO_TARGET_DIR:-target}/sanitizers
+mkdir -p "$target" && target=$(cd "$target" && pwd)
+
+# Runs all tests but those of the options, and but those that run valgrind, bring a malloc of their own, or limit or measure
+# memory.
+run() {
+    cargo +nightly test --locked $build_std --target "$host" --test c -- \
+        --skip valgrind_ --skip a_malloc_ --skip limit_of_memory --skip lookups_use_no_more "$@"
+}
+
+for sanitizer in "$@"; do
+    mkdir -p "$target/$sanitizer"
+    case $sanitizer in address) name=asan build_std= ;; *) name=tsan build_std=-Zbuild-std ;; esac
+    # gcc looks for the runtime under this name.
+    ln -sf "$sysroot/lib/rustlib/$host/lib/librustc-nightly_rt.$name.a" "$target/$sanitizer/lib$name.a"
+    export CARGO_TARGET_DIR="$target/$sanitizer"
+    export RUSTFLAGS="-Zsanitizer=$sanitizer -Cforce-frame-pointers=yes"
+    export TARGET_CFLAGS="-fsanitize=$sanitizer -fno-omit-frame-pointer"
+    export MTASTS_SANITIZER_CFLAGS="-fsanitize=$sanitizer -static-lib$name -L$target/$sanitizer -rdynamic"
+    # What Exim is handed as a message is never freed.
+    echo leak:mtasts::exim::leave > "$target/suppressions"
+    export LSAN_OPTIONS="suppressions=$target/suppressions:print_suppressions=0"
+    if [ "$sanitizer" = address ]; then
+        run --skip few_descriptors
+        # Nothing is left there to look for leaks with.
+        ASAN_OPTIONS=detect_leaks=0 run few_descriptors
+    else
+        # The host there has a signal handler that spoils errno, which is a fault of its own.
+        run --skip reaps_every_child
+    fi
+done
