@@ -9,6 +9,7 @@ use crate::reason::{Reason, ResultType};
 use crate::syntax::{Mode, MxHost, any_match};
 use crate::time::UnixTime;
 use crate::tls::{Trust, Unverified};
+use smol_str::SmolStr;
 use std::borrow::Cow;
 use std::ffi::CStr;
 
@@ -126,7 +127,7 @@ pub struct Decision {
     pub result_type: ResultType,
     text: Text,
     /// The policy domain, empty if it is not known.
-    domain: String,
+    domain: SmolStr,
     /// The MX host as it is shown to a person if it has no usable name.
     unusable: String,
     /// Whether a TLS failure is reported rather than acted upon.

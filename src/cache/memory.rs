@@ -6,8 +6,6 @@ use crate::sys::clock;
 use crate::sys::fork::{ForkSafe, Work};
 use crate::time::UnixTime;
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::Duration;
 
 /// What a row may take on average. Policies of a few hundred bytes stay far below; made-up ones of 64 KiB do not fill
 /// the memory of a host.
@@ -25,12 +23,12 @@ struct Shelf {
     bytes: usize,
 }
 
-/// One remembered row.
+/// One remembered row. It lies in the table itself: each pointer on the way to an answer costs a walk to main memory.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    pub row: Arc<Row>,
-    /// When it was read from or written to the database, by the monotonic clock.
-    pub loaded: Duration,
+    pub row: Row,
+    /// When it was read from or written to the database, in milliseconds of the monotonic clock.
+    pub loaded: u64,
     /// Of which state of the database it is part.
     pub edition: u64,
     /// Which database it is known to be in; none if it is nowhere but here.
@@ -52,11 +50,11 @@ impl Memory {
     }
 
     /// Remembers a row. A later policy that nothing else has stays: another thread has just learnt it.
-    pub fn put(&self, domain: &PolicyDomain, row: &Arc<Row>, edition: u64, stored_in: Option<u64>, now: UnixTime) {
+    pub fn put(&self, domain: &PolicyDomain, row: &Row, edition: u64, stored_in: Option<u64>, now: UnixTime) {
         if self.capacity == 0 {
             return;
         }
-        let entry = Entry { row: Arc::clone(row), loaded: clock::monotonic(), edition, stored_in };
+        let entry = Entry { row: row.clone(), loaded: clock::monotonic_milliseconds(), edition, stored_in };
         let most_bytes = self.capacity.saturating_mul(BYTES_PER_ENTRY);
         self.shelf.with(|shelf| {
             let known = shelf.entries.get(domain);
@@ -74,7 +72,7 @@ impl Memory {
 
     #[cfg(test)]
     pub fn age(&self) {
-        self.shelf.with(|shelf| shelf.entries.values_mut().for_each(|entry| entry.loaded = Duration::ZERO));
+        self.shelf.with(|shelf| shelf.entries.values_mut().for_each(|entry| entry.loaded = 0));
     }
 
     /// Forgets a row that a database has or had. What is only here stays.
@@ -125,16 +123,17 @@ mod tests {
     use super::super::row::{Check, StoredPolicy};
     use super::*;
     use crate::reason::Reason;
+    use std::sync::Arc;
 
     fn domain(n: usize) -> PolicyDomain {
         PolicyDomain::parse(format!("d{n}.example").as_bytes()).unwrap()
     }
 
-    fn row(lines: usize) -> Arc<Row> {
+    fn row(lines: usize) -> Row {
         let check = Check { at: UnixTime(1), until: UnixTime(2), reason: Reason::NoRecord };
         let body = format!("version: STSv1\nmode: enforce\nmax_age: 1\n{}", "mx:a\n".repeat(lines));
         let policy = (lines > 0).then(|| Arc::new(StoredPolicy::new("a1", body.as_bytes(), UnixTime(1)).unwrap()));
-        Arc::new(Row { policy, check, refresh_at: UnixTime(0), failures: Vec::new() })
+        Row { policy, check, refresh_at: UnixTime(0), failures: Vec::new() }
     }
 
     #[test]

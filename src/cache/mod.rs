@@ -24,10 +24,9 @@ use memory::{Entry, Memory};
 use sqlite::Database;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-/// How long memory answers without a look at the database.
-const MEMORY_TRUST: Duration = Duration::from_secs(5);
+/// How long memory answers without a look at the database, in milliseconds.
+const MEMORY_TRUST: u64 = 5_000;
 
 /// At most so many domains are found due at once.
 const MOST_DUE: u32 = 10_000;
@@ -65,9 +64,9 @@ impl Cache {
     /// Lets `look` see the row of a domain that memory has, if it is known to be what the database has: neither a lock nor
     /// a system call. It must be brief, and must not come back here.
     pub fn glance<R>(&self, domain: &PolicyDomain, look: impl FnOnce(&Row) -> R) -> Option<R> {
-        let now = clock::monotonic();
-        let is_recent = |moment: Duration| now.saturating_sub(moment) < MEMORY_TRUST;
-        let known_edition = is_recent(self.looked_at()).then(|| self.database.edition());
+        let now = clock::monotonic_milliseconds();
+        let is_recent = |moment: u64| now.saturating_sub(moment) < MEMORY_TRUST;
+        let known_edition = is_recent(self.looked_at.load(Ordering::Relaxed)).then(|| self.database.edition());
         let is_current = |entry: &Entry| {
             is_recent(entry.loaded) || entry.stored_in.is_some() && known_edition == Some(entry.edition)
         };
@@ -103,12 +102,12 @@ impl Cache {
         deadline: Deadline,
         log: &dyn Sink,
     ) -> Option<Option<Known>> {
-        self.read_within(Duration::ZERO, domain, now, deadline, log)
+        self.read_within(0, domain, now, deadline, log)
     }
 
     fn read_within(
         &self,
-        memory_trust: Duration,
+        memory_trust: u64,
         domain: &PolicyDomain,
         now: UnixTime,
         deadline: Deadline,
@@ -117,8 +116,8 @@ impl Cache {
         let remembered = self.memory.get(domain);
         let is_current = remembered
             .as_ref()
-            .is_some_and(|entry| !memory_trust.is_zero() && self.is_current(entry, memory_trust, deadline, log));
-        let remembered = remembered.map(|entry| Known { row: entry.row, stored_in: entry.stored_in });
+            .is_some_and(|entry| memory_trust > 0 && self.is_current(entry, memory_trust, deadline, log));
+        let remembered = remembered.map(|entry| Known { row: Arc::new(entry.row), stored_in: entry.stored_in });
         if is_current {
             return Some(remembered);
         }
@@ -157,8 +156,8 @@ impl Cache {
     }
 
     /// Whether a row in memory is what the database has, as far as that must be known.
-    fn is_current(&self, entry: &Entry, trust: Duration, deadline: Deadline, log: &dyn Sink) -> bool {
-        let now = clock::monotonic();
+    fn is_current(&self, entry: &Entry, trust: u64, deadline: Deadline, log: &dyn Sink) -> bool {
+        let now = clock::monotonic_milliseconds();
         if now.saturating_sub(entry.loaded) < trust {
             return true;
         }
@@ -166,17 +165,13 @@ impl Cache {
         entry.stored_in.is_some() && entry.edition == self.recent_edition(now, trust, deadline, log)
     }
 
-    fn looked_at(&self) -> Duration {
-        Duration::from_millis(self.looked_at.load(Ordering::Relaxed))
-    }
-
     /// The state of the database, as it was at most `trust` before `now`.
-    fn recent_edition(&self, now: Duration, trust: Duration, deadline: Deadline, log: &dyn Sink) -> u64 {
-        if now.saturating_sub(self.looked_at()) >= trust {
+    fn recent_edition(&self, now: u64, trust: u64, deadline: Deadline, log: &dyn Sink) -> u64 {
+        if now.saturating_sub(self.looked_at.load(Ordering::Relaxed)) >= trust {
             if let Err(problem) = self.database.look_for_changes(deadline, log) {
                 log.line(Level::Error, &format!("{problem}; policies are kept in memory only"));
             }
-            self.looked_at.store(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+            self.looked_at.store(now, Ordering::Relaxed);
         }
         self.database.edition()
     }

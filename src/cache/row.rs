@@ -5,19 +5,20 @@ use crate::syntax::{Policy, PolicyError};
 use crate::time::UnixTime;
 use std::sync::Arc;
 
-/// A policy as it was fetched.
+/// A policy as it was fetched. What each answer needs stands first, on one line of the processor's cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct StoredPolicy {
-    /// The id that the STS record showed when the policy was fetched.
-    pub id: Box<str>,
-    /// The body as served: a TLS report wants it unchanged (RFC 8460 section 4.4).
-    pub body: Arc<[u8]>,
-    /// The body, understood.
-    pub policy: Policy,
     /// When it was fetched. Its life runs from here (RFC 8461 section 3.2).
     pub fetched_at: UnixTime,
     /// The last second in which it applies: `fetched_at` and `max_age`; earlier if `fetched_at` lies in the future.
     pub expires_at: UnixTime,
+    /// The body, understood.
+    pub policy: Policy,
+    /// The id that the STS record showed when the policy was fetched.
+    pub id: Box<str>,
+    /// The body as served: a TLS report wants it unchanged (RFC 8460 section 4.4).
+    pub body: Arc<[u8]>,
 }
 
 impl StoredPolicy {

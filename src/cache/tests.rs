@@ -9,7 +9,7 @@ use crate::reason::Reason;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const NOW: UnixTime = UnixTime(1_800_000_000);
 
@@ -418,21 +418,21 @@ fn rows_are_read_again_when_another_process_has_changed_the_file_and_not_before(
     for name in ["a.example", "b.example"] {
         other.learn(name, policy("enforce", "a1", 10));
     }
-    let row = |name: &str| mine.read(name).unwrap().row;
+    let policy_of = |name: &str| mine.read(name).unwrap().row.policy.clone().unwrap();
     // The first read does not count the changes by others; the row that it has brought is read once more.
     assert!(mine.read("c.example").is_none());
     assert!(mine.read("d.example").is_none());
-    let (a, b) = (row("a.example"), row("b.example"));
+    let (a, b) = (policy_of("a.example"), policy_of("b.example"));
     for _ in 0..3 {
         mine.let_memory_age();
         mine.note("mine.example", no_policy());
-        assert!(Arc::ptr_eq(&row("a.example"), &a), "nobody else has changed anything");
+        assert!(Arc::ptr_eq(&policy_of("a.example"), &a), "nobody else has changed anything");
     }
     other.learn("b.example", policy("enforce", "b2", 0));
-    assert!(Arc::ptr_eq(&row("b.example"), &b), "until it is time to look");
+    assert!(Arc::ptr_eq(&policy_of("b.example"), &b), "until it is time to look");
     mine.let_memory_age();
     assert_eq!(mine.id("b.example").as_deref(), Some("b2"));
-    assert!(row("a.example").policy.is_some());
+    assert!(mine.id("a.example").is_some());
     place.sql("cache.db", "DELETE FROM domain WHERE name = 'a.example'");
     mine.let_memory_age();
     assert!(mine.read("a.example").is_none(), "purged");

@@ -5,6 +5,7 @@ use crate::cache::{Check, StoredPolicy};
 use crate::reason::{Reason, ResultType};
 use crate::syntax::{DomainError, Mode, MxHost, MxPattern, PolicyDomain, PolicyError, any_match};
 use crate::time::{UnixTime, describe_seconds};
+use smol_str::SmolStr;
 use std::borrow::Cow;
 use std::ffi::CStr;
 use std::sync::Arc;
@@ -67,7 +68,7 @@ pub enum Text {
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// The policy domain in A-label form; empty where the question named none.
-    pub domain: String,
+    pub domain: SmolStr,
     /// The policy that applies, if one does.
     pub policy: Option<Arc<StoredPolicy>>,
     /// Where it comes from.
@@ -167,7 +168,7 @@ impl Answer {
     /// The answer for a text that is not a domain which could have a policy (RFC 8461 section 3.4).
     pub fn impossible(error: DomainError) -> Self {
         let reason = if error == DomainError::AddressLiteral { Reason::AddressLiteral } else { Reason::InvalidDomain };
-        Self::none(String::new(), reason, format!("no policy: {error}"))
+        Self::none(SmolStr::default(), reason, format!("no policy: {error}"))
     }
 
     /// The answer for a body that the caller has.
@@ -175,11 +176,11 @@ impl Answer {
         let stored = StoredPolicy::new("", body, now)?;
         let text = format!("policy of mode {}, handed in by the caller", stored.policy.mode());
         let policy = Some(Arc::new(stored));
-        Ok(Self { policy, source: Source::Caller, ..Self::none(String::new(), Reason::Parsed, text) })
+        Ok(Self { policy, source: Source::Caller, ..Self::none(SmolStr::default(), Reason::Parsed, text) })
     }
 
     /// No policy applies.
-    pub(crate) fn none(domain: String, reason: Reason, text: String) -> Self {
+    pub(crate) fn none(domain: SmolStr, reason: Reason, text: String) -> Self {
         Self {
             domain,
             policy: None,
@@ -200,7 +201,7 @@ impl Answer {
 
     /// An earlier check has found no policy.
     pub(super) fn found_before(domain: &PolicyDomain, check: Check, now: UnixTime) -> Self {
-        let none = Self::none(domain.as_str().to_owned(), check.reason, String::new());
+        let none = Self::none(domain.name(), check.reason, String::new());
         Self { text: Text::Found { check, now }, ..none }
     }
 
@@ -213,7 +214,7 @@ impl Answer {
         now: UnixTime,
     ) -> Self {
         let text = Text::Kept { note, now };
-        let none = Self::none(domain.as_str().to_owned(), reason, String::new());
+        let none = Self::none(domain.name(), reason, String::new());
         Self { policy: Some(stored), source: Source::Cache, text, ..none }
     }
 
@@ -226,7 +227,7 @@ impl Answer {
         now: UnixTime,
     ) -> Self {
         let text = format!("{}, {note}", describe(domain.as_str(), &stored, now));
-        Self { policy: Some(stored), source: Source::Https, ..Self::none(domain.to_string(), reason, text) }
+        Self { policy: Some(stored), source: Source::Https, ..Self::none(domain.name(), reason, text) }
     }
 }
 

@@ -20,7 +20,7 @@ pub fn decide(overrides: &Overrides, domain: &PolicyDomain, clock: &dyn Clock, l
     }
     let text = origin.describe("counts until");
     let answer = match &decision.rule {
-        Rule::Exempt => Answer::none(domain.to_string(), Reason::Exempted, format!("no policy for {domain}: {text}")),
+        Rule::Exempt => Answer::none(domain.name(), Reason::Exempted, format!("no policy for {domain}: {text}")),
         Rule::Pinned { policy, body } => {
             let stored = StoredPolicy {
                 id: "".into(),
@@ -33,7 +33,7 @@ pub fn decide(overrides: &Overrides, domain: &PolicyDomain, clock: &dyn Clock, l
             Answer {
                 policy: Some(Arc::new(stored)),
                 source: Source::Configuration,
-                ..Answer::none(domain.to_string(), Reason::Pinned, text)
+                ..Answer::none(domain.name(), Reason::Pinned, text)
             }
         }
     };

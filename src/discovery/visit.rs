@@ -176,7 +176,7 @@ impl<'a> Visit<'a> {
                 }
                 let text = format!("no policy for {} is cached, and nothing else was asked", self.domain);
                 let is_unknown = self.discovery.on_dns_error == OnTrouble::Defer;
-                Answer { is_unknown, ..Answer::none(self.domain.to_string(), Reason::NotCached, text) }
+                Answer { is_unknown, ..Answer::none(self.domain.name(), Reason::NotCached, text) }
             }
         }
     }
@@ -399,7 +399,7 @@ impl<'a> Visit<'a> {
         let is_unknown = self.is_unknown_for(reason);
         let blind = if self.is_blind { ", and no descriptor is free to read the cache with" } else { "" };
         let text = format!("{} for {}: {why}{blind}", answer::without_policy(is_unknown, reason), self.domain);
-        Answer { is_unknown, ..Answer::none(self.domain.to_string(), reason, text) }
+        Answer { is_unknown, ..Answer::none(self.domain.name(), reason, text) }
     }
 
     fn is_unknown_for(&self, reason: Reason) -> bool {
@@ -413,7 +413,7 @@ impl<'a> Visit<'a> {
             return self.none(reason, why);
         }
         let text = format!("policy unknown for {}: another asker was waited for, and then: {why}", self.domain);
-        let answer = Answer::none(self.domain.to_string(), Reason::WaitedInVain, text);
+        let answer = Answer::none(self.domain.name(), Reason::WaitedInVain, text);
         Answer { is_unknown: true, cause: reason, ..answer }
     }
 

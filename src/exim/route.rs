@@ -211,7 +211,7 @@ mod tests {
     fn enforce(mx: &str) -> Answer {
         let body = format!("version: STSv1\nmode: enforce\n{mx}max_age: 86400\n");
         let mut answer = Answer::parsed(body.as_bytes(), SystemClock.now()).unwrap();
-        answer.domain = "example.test".to_owned();
+        answer.domain = "example.test".into();
         answer
     }
 

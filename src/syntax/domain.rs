@@ -4,6 +4,7 @@
 //! (RFC 8461 sections 3.2 and 3.4). No name that passes here can change the meaning of a URL, a DNS query or a line
 //! of a mail server's configuration.
 
+use smol_str::SmolStr;
 use std::borrow::Cow;
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -60,7 +61,7 @@ impl std::error::Error for DomainError {}
 
 /// A domain that may publish a policy: the recipient's, or that of the next hop (RFC 8461 section 3.4).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PolicyDomain(Box<str>);
+pub struct PolicyDomain(SmolStr);
 
 impl PolicyDomain {
     /// Reads a domain as a mail server has it: any case, one final dot or none, U-labels or A-labels.
@@ -69,12 +70,17 @@ impl PolicyDomain {
         if name.len() > MAX_POLICY_DOMAIN_BYTES {
             return Err(DomainError::TooLong);
         }
-        Ok(Self(name.into()))
+        Ok(Self(name))
     }
 
     /// The domain in A-label form, lower case, no final dot.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The same, to keep. A short name is copied without an allocation.
+    pub fn name(&self) -> SmolStr {
+        self.0.clone()
     }
 
     /// Where the STS record lives: `_mta-sts.` and the domain (RFC 8461 section 3.1).
@@ -96,12 +102,12 @@ impl fmt::Display for PolicyDomain {
 
 /// The name of a mail server as an MX record gives it. Other than a policy domain it may hold an underscore.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct MxHost(Box<str>);
+pub struct MxHost(SmolStr);
 
 impl MxHost {
     /// Reads a host as DNS or a mail server has it: any case, one final dot or none, U-labels or A-labels.
     pub fn parse(input: &[u8]) -> Result<Self, DomainError> {
-        Ok(Self(normalise(input, Alphabet::Underscore)?.into()))
+        Ok(Self(normalise(input, Alphabet::Underscore)?))
     }
 
     /// The host in A-label form, lower case, no final dot.
@@ -125,7 +131,7 @@ enum Alphabet {
     Underscore,
 }
 
-fn normalise(input: &[u8], alphabet: Alphabet) -> Result<String, DomainError> {
+fn normalise(input: &[u8], alphabet: Alphabet) -> Result<SmolStr, DomainError> {
     if input.len() > MAX_INPUT_BYTES {
         return Err(DomainError::TooLong);
     }
@@ -139,7 +145,8 @@ fn normalise(input: &[u8], alphabet: Alphabet) -> Result<String, DomainError> {
     };
     let name = name.strip_suffix('.').unwrap_or(&name);
     check_name(name.as_bytes(), alphabet)?;
-    Ok(name.to_ascii_lowercase())
+    let is_lower = !name.bytes().any(|byte| byte.is_ascii_uppercase());
+    Ok(if is_lower { SmolStr::new(name) } else { SmolStr::new(name.to_ascii_lowercase()) })
 }
 
 fn is_ipv6_or_bracketed(input: &[u8]) -> bool {

@@ -45,12 +45,14 @@ impl fmt::Display for Mode {
     }
 }
 
-/// A well-formed policy.
+/// A well-formed policy. What each answer needs stands first, on one line of the processor's cache with the times of a
+/// stored policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct Policy {
+    max_age: u64,
     mode: Mode,
     mx: Vec<MxPattern>,
-    max_age: u64,
     lints: Vec<String>,
 }
 

@@ -22,6 +22,11 @@ pub fn monotonic() -> Duration {
     Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
+/// The same in whole milliseconds.
+pub fn monotonic_milliseconds() -> u64 {
+    u64::try_from(monotonic().as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Whole seconds since 1970-01-01 00:00:00 UTC.
 pub fn seconds_since_1970() -> i64 {
     #[allow(clippy::useless_conversion, reason = "some systems count seconds in 32 bits")]

@@ -39,7 +39,7 @@ fn look_up(context: &Context, domain: &[u8], request: &LookupArguments) -> Resul
     let shown = if answer.domain.is_empty() {
         String::from_utf8_lossy(domain).escape_debug().to_string()
     } else {
-        answer.domain.clone()
+        answer.domain.to_string()
     };
     let mut out = std::io::stdout().lock();
     if request.json {

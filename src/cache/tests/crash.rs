@@ -6,7 +6,7 @@ use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Tells [`process`] what to do: `store FILE FIRST NUMBER` or `read FILE`.
 const ORDER: &str = "MTASTS_TEST_ORDER";
