@@ -12,11 +12,12 @@ host=$(rustc +nightly -vV | sed -n 's/^host: //p')
 target=${CARGO_TARGET_DIR:-target}/sanitizers
 mkdir -p "$target" && target=$(cd "$target" && pwd)
 
-# Runs all tests but those of the options, and but those that run valgrind, bring a malloc of their own, or limit or measure
-# memory.
+# Runs all tests but those of the options, and but those that run valgrind, bring a malloc of their own, forbid system calls,
+# or limit or measure memory.
 run() {
     cargo +nightly test --locked $build_std --target "$host" --test c -- \
-        --skip valgrind_ --skip a_malloc_ --skip limit_of_memory --skip lookups_use_no_more "$@"
+        --skip valgrind_ --skip a_malloc_ --skip limit_of_memory --skip lookups_use_no_more \
+        --skip needs_no_system_call "$@"
 }
 
 for sanitizer in "$@"; do

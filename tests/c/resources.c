@@ -4,7 +4,10 @@
 #include "guest.h"
 #include <dlfcn.h>
 #include <errno.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 static char patterns[MTASTS_PATTERNS_SIZE];
 
@@ -220,8 +223,46 @@ static void each_malloc_fails_once(void)
     CHECK(answers > 0);
 }
 
+/* A kernel that ends the process at its first system call but read, write and exit watches remembered answers. */
+static void warm_answers_need_no_system_call(void)
+{
+    static const char *const domains[] = {"good.test", "testing.test", "absent.test"};
+    static const int modes[] = {MTASTS_MODE_ENFORCE, MTASTS_MODE_TESTING, MTASTS_MODE_NONE};
+    mtasts_context *context = new_context();
+    for (int i = 0; i < 300; i++) {
+        check_mode(context, domains[i % 3], 0, modes[i % 3], __LINE__);
+        CHECK_NUMBER(mtasts_lookup(domains[i % 3], patterns, sizeof patterns), modes[i % 3]);
+    }
+    pid_t child = fork();
+    if (child == 0) {
+        int wrong = 0;
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT);
+        for (int i = 0; i < 3000; i++) {
+            mtasts_policy *policy = NULL;
+            wrong += mtasts_query(context, domains[i % 3], 0, 0, &policy) != MTASTS_OK;
+            wrong += mtasts_policy_mode(policy) != modes[i % 3];
+            mtasts_policy_free(policy);
+            wrong += mtasts_lookup(domains[i % 3], patterns, sizeof patterns) != modes[i % 3];
+        }
+        /* The C library's own _exit makes another system call first. */
+        syscall(SYS_exit, wrong != 0);
+    }
+    int status = -1;
+    CHECK(waitpid(child, &status, 0) == child);
+    CHECK_NUMBER(status, 0);
+    /* The child would have been ended by a system call. */
+    child = fork();
+    if (child == 0) {
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT);
+        syscall(SYS_exit, getppid() == 0);
+    }
+    CHECK(waitpid(child, &status, 0) == child && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    mtasts_context_free(context);
+}
+
 MAIN({"each-malloc-fails-once", each_malloc_fails_once},
      {"many-lookups-keep-their-level", many_lookups_keep_their_level},
+     {"warm-answers-need-no-system-call", warm_answers_need_no_system_call},
      {"few-descriptors-are-free", few_descriptors_are_free},
      {"standard-streams-are-closed", standard_streams_are_closed},
      {"little-memory-is-left", little_memory_is_left})

@@ -174,6 +174,11 @@ fn torture_a_hundred_thousand_lookups_keep_their_level() {
 }
 
 #[test]
+fn a_warm_answer_needs_no_system_call() {
+    Host::new().passes(&[], RESOURCES, "warm-answers-need-no-system-call", &[]);
+}
+
+#[test]
 fn a_host_without_standard_streams_is_served_and_writes_into_no_database() {
     let host = passes_and_keeps_the_database_whole(RESOURCES, "standard-streams-are-closed", &[]);
     let cache = fs::read(host.path("cache/cache.db")).unwrap();

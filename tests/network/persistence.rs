@@ -7,7 +7,7 @@ use mtasts::reason::{Reason, ResultType};
 use mtasts::syntax::Mode;
 use mtasts_world::{Answer, Certificate, Record, Response, Site, policy_body};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn id_of(answer: &mtasts::discovery::Answer) -> &str {
     answer.policy.as_ref().map_or("", |stored| &stored.id)
@@ -341,6 +341,33 @@ fn a_failed_fetch_is_not_repeated_for_five_minutes_except_for_a_new_id() {
     clock.advance(301);
     stage.publish("bad.test");
     POLICY.check("five minutes later", &ask(normal));
+}
+
+/// One process asks all the time; what others do with the file is to be seen by it within five seconds.
+#[test]
+fn what_another_process_stores_or_purges_is_seen_within_five_seconds() {
+    let stage = Stage::new();
+    ["renewed.test", "purged.test", "other.test"].iter().for_each(|domain| stage.publish(domain));
+    let (mine, other) = (stage.context(), stage.context());
+    for domain in ["other.test", "purged.test", "renewed.test"] {
+        POLICY.check(domain, &ask(&mine, domain));
+    }
+    let within_five_seconds = |is_seen: &dyn Fn() -> bool| {
+        let began = Instant::now();
+        while !is_seen() && began.elapsed() < Duration::from_millis(5_500) {
+            thread::sleep(Duration::from_millis(20));
+        }
+        is_seen()
+    };
+    let learnt = |domain: &str| id_of(&mine.query(domain.as_bytes(), Effort::CacheOnly, None)).to_owned();
+    stage.world.publish("renewed.test", "2", enforce("renewed.test"));
+    assert_eq!(id_of(&other.query(b"renewed.test", REFRESH, None)), "2");
+    assert!(within_five_seconds(&|| learnt("renewed.test") == "2"));
+    let file = rusqlite::Connection::open(&mine.settings().cache).unwrap();
+    file.busy_timeout(Duration::from_secs(5)).unwrap();
+    file.execute("DELETE FROM domain WHERE name = 'purged.test'", []).unwrap();
+    assert!(within_five_seconds(&|| learnt("purged.test").is_empty()));
+    assert!(!learnt("other.test").is_empty());
 }
 
 #[test]
