@@ -12,11 +12,11 @@ mod sqlite;
 
 pub use lock::{Turn, Whose};
 pub use row::{Check, Failure, Row, StoredPolicy};
+pub use sqlite::Unread;
 
 use crate::config::Settings;
 use crate::syntax::PolicyDomain;
 use crate::sys::clock;
-use crate::sys::files;
 use crate::sys::log::{Level, Sink};
 use crate::time::{Deadline, UnixTime};
 use lock::Turns;
@@ -78,30 +78,25 @@ impl Cache {
         self.try_read(domain, now, deadline, log).unwrap_or_default()
     }
 
-    /// The same; `None` if that cannot be told.
+    /// The same; the error says why that cannot be told.
     pub fn try_read(
         &self,
         domain: &PolicyDomain,
         now: UnixTime,
         deadline: Deadline,
         log: &dyn Sink,
-    ) -> Option<Option<Known>> {
+    ) -> Result<Option<Known>, Unread> {
         self.read_within(MEMORY_TRUST, domain, now, deadline, log)
     }
 
-    /// Whether there is a database that cannot be opened now because this process may open nothing more.
-    pub fn is_out_of_reach(&self) -> bool {
-        self.database.exists() && !files::can_open()
-    }
-
-    /// The same, with all that other processes have stored. `None` if that cannot be told.
+    /// The same, with all that other processes have stored.
     pub fn read_afresh(
         &self,
         domain: &PolicyDomain,
         now: UnixTime,
         deadline: Deadline,
         log: &dyn Sink,
-    ) -> Option<Option<Known>> {
+    ) -> Result<Option<Known>, Unread> {
         self.read_within(0, domain, now, deadline, log)
     }
 
@@ -112,14 +107,14 @@ impl Cache {
         now: UnixTime,
         deadline: Deadline,
         log: &dyn Sink,
-    ) -> Option<Option<Known>> {
+    ) -> Result<Option<Known>, Unread> {
         let remembered = self.memory.get(domain);
         let is_current = remembered
             .as_ref()
             .is_some_and(|entry| memory_trust > 0 && self.is_current(entry, memory_trust, deadline, log));
         let remembered = remembered.map(|entry| Known { row: Arc::new(entry.row), stored_in: entry.stored_in });
         if is_current {
-            return Some(remembered);
+            return Ok(remembered);
         }
         let edition = self.database.edition();
         let found = match self.database.read(domain, deadline, log) {
@@ -127,19 +122,21 @@ impl Cache {
             Err(problem) => {
                 log.line(Level::Error, &format!("{problem}; policies are kept in memory only"));
                 // Before anything counts as not cached, the file is read as it lies there.
-                let as_it_lies = || {
-                    let row = Arc::new(self.database.read_as_it_lies(domain)?);
-                    Some(Known { row, stored_in: self.database.number() })
+                let known = match remembered {
+                    Some(known) => known,
+                    None => {
+                        let row = Arc::new(self.database.read_as_it_lies(domain)?.ok_or(Unread::Other)?);
+                        Known { row, stored_in: self.database.number() }
+                    }
                 };
-                let known = remembered.or_else(as_it_lies)?;
                 self.memory.put(domain, &known.row, edition, known.stored_in, now);
-                return Some(Some(known));
+                return Ok(Some(known));
             }
         };
         let stored_in = self.database.number();
         // What memory has and this very database once had, but has no longer, was purged.
         let only_here = remembered.filter(|known| known.stored_in != stored_in && known.row.policy.is_some());
-        Some(match (found, only_here) {
+        Ok(match (found, only_here) {
             (Some(found), Some(only_here)) if only_here.row.has_later_policy_than(&found, now) => {
                 Some(self.store_policy(domain, only_here.row, now, deadline, log))
             }

@@ -13,6 +13,7 @@ use crate::syntax::{Mode, PolicyDomain};
 use crate::sys::files::{self, Identity};
 use crate::sys::fork::{self, ForkSafe, Work};
 use crate::sys::log::{Level, Sink};
+use crate::sys::sqlite::Refusal;
 use crate::time::{Clock, Deadline, SystemClock, UnixTime};
 use open::Opened;
 use rusqlite::types::ValueRef;
@@ -50,6 +51,26 @@ enum Trouble {
     Unfit(String),
     /// All else, in a sentence.
     Other(String),
+}
+
+/// Why it cannot be told whether the database has a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// A thread that is gone was at work on the disk when this process was forked: there is no database here.
+    Torn,
+    /// There is a file, and no descriptor or memory to read it with.
+    Starved,
+    /// It is broken, forbidden or not there. That lasts, and no stranger brings it about.
+    Other,
+}
+
+impl From<Refusal> for Unread {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Starved => Self::Starved,
+            Refusal::Other => Self::Other,
+        }
+    }
 }
 
 impl From<rusqlite::Error> for Trouble {
@@ -97,10 +118,6 @@ impl Database {
         Ok(())
     }
 
-    pub fn exists(&self) -> bool {
-        files::identity(&self.path).is_some()
-    }
-
     pub fn read(&self, domain: &PolicyDomain, deadline: Deadline, log: &dyn Sink) -> Result<Option<Row>, String> {
         let (row, was_watched) = self.run_opened(deadline, log, |opened| {
             let was_watched = opened.watch()?;
@@ -132,8 +149,16 @@ impl Database {
     }
 
     /// Reads a row without locks and without the journal, for when nothing else works.
-    pub fn read_as_it_lies(&self, domain: &PolicyDomain) -> Option<Row> {
-        self.opened.with(|_| open::read_immutable(&self.path, |connection| select(connection, domain)).ok())??
+    pub fn read_as_it_lies(&self, domain: &PolicyDomain) -> Result<Option<Row>, Unread> {
+        let read = || open::read_immutable(&self.path, |connection| select(connection, domain));
+        let unread = match self.opened.with(|_| read()) {
+            Some(Ok(found)) => return Ok(found),
+            Some(Err(Unread::Other)) if !files::can_open() => Unread::Starved,
+            Some(Err(unread)) => unread,
+            None => Unread::Torn,
+        };
+        // Where there is no file, nothing is hidden.
+        Err(if files::identity(&self.path).is_some() { unread } else { Unread::Other })
     }
 
     /// Stores the policy unless the database has one that was fetched later; returns whether it was stored.

@@ -8,7 +8,7 @@ use super::timing::{
     is_fault_of_host, is_fresh, is_want_of_time, plan_refresh, recent_failures, severity,
 };
 use super::{Answer, Discovery, Effort, Story, answer, story};
-use crate::cache::{Check, Failure, Known, Row, StoredPolicy};
+use crate::cache::{Check, Failure, Known, Row, StoredPolicy, Unread};
 use crate::config::OnTrouble;
 use crate::dns;
 use crate::https::FetchError;
@@ -46,9 +46,10 @@ pub(super) struct Visit<'a> {
     began: UnixTime,
     /// Whether another asker was waited for.
     has_waited: bool,
-    /// Whether the cache may hold a policy that cannot be read because the host has no descriptor left. Whoever brings
-    /// a host to that must not get rid of a policy by it, so that nothing but a policy is an answer then.
-    is_blind: bool,
+    /// Why the cache may hold a policy that cannot be read, because the host has no descriptor left or has forked at a
+    /// bad moment. Whoever brings a host to that must not get rid of a policy by it, so that nothing but a policy is an
+    /// answer then.
+    blindness: Option<Unread>,
 }
 
 impl<'a> Visit<'a> {
@@ -56,7 +57,7 @@ impl<'a> Visit<'a> {
     pub fn begin(discovery: &'a Discovery<'a>, domain: &'a PolicyDomain, effort: Effort, deadline: Deadline) -> Self {
         let now = discovery.clock.now();
         let known = discovery.cache.try_read(domain, now, deadline, discovery.log);
-        let is_blind = known.is_none() && discovery.cache.is_out_of_reach();
+        let blindness = known.as_ref().err().copied().filter(|unread| *unread != Unread::Other);
         let story = discovery.tells.then(Box::default);
         let mut visit = Self {
             discovery,
@@ -71,7 +72,7 @@ impl<'a> Visit<'a> {
             is_fair: false,
             began: now,
             has_waited: false,
-            is_blind,
+            blindness,
         };
         visit.judge(now, known.unwrap_or_default());
         visit
@@ -171,7 +172,7 @@ impl<'a> Visit<'a> {
         match &self.kept {
             Some(kept) => self.keep(kept, Reason::NotChecked, "not checked, as asked"),
             None => {
-                if self.is_blind {
+                if self.blindness.is_some() {
                     return self.none(Reason::NotCached, "nothing else was asked");
                 }
                 let text = format!("no policy for {} is cached, and nothing else was asked", self.domain);
@@ -397,13 +398,17 @@ impl<'a> Visit<'a> {
 
     fn none(&self, reason: Reason, why: &str) -> Answer {
         let is_unknown = self.is_unknown_for(reason);
-        let blind = if self.is_blind { ", and no descriptor is free to read the cache with" } else { "" };
+        let blind = match self.blindness {
+            Some(Unread::Torn) => ", and a process that was forked amid work on the cache cannot read it",
+            Some(_) => ", and no descriptor or memory is free to read the cache with",
+            None => "",
+        };
         let text = format!("{} for {}: {why}{blind}", answer::without_policy(is_unknown, reason), self.domain);
         Answer { is_unknown, ..Answer::none(self.domain.name(), reason, text) }
     }
 
     fn is_unknown_for(&self, reason: Reason) -> bool {
-        self.is_blind || reason == Reason::DnsFailed && self.discovery.on_dns_error == OnTrouble::Defer
+        self.blindness.is_some() || reason == Reason::DnsFailed && self.discovery.on_dns_error == OnTrouble::Defer
     }
 
     /// Nothing is cached, and nothing was learnt. Who has waited for another asker, and then had not enough time, does
@@ -432,7 +437,7 @@ impl<'a> Visit<'a> {
 
     /// Remembers what a look has brought: it counts from now for some seconds, but not beyond the end of the policy.
     fn store_check(&mut self, reason: Reason, seconds: u64) {
-        if self.is_blind && self.kept.is_none() {
+        if self.blindness.is_some() && self.kept.is_none() {
             return; // memory would have it for the cache's word
         }
         let now = self.discovery.clock.now();

@@ -69,9 +69,13 @@ pub fn has_write_ahead_log(path: &Path) -> bool {
 
 /// Whether this process can open a file at all: it or the system may have run out of descriptors or memory.
 pub fn can_open() -> bool {
-    let starved = [libc::EMFILE, libc::ENFILE, libc::ENOMEM];
     let error = File::open("/").err().and_then(|error| error.raw_os_error());
-    !error.is_some_and(|error| starved.contains(&error))
+    !error.is_some_and(is_starvation)
+}
+
+/// Whether an errno says that there was no descriptor or no memory.
+pub fn is_starvation(errno: i32) -> bool {
+    [libc::EMFILE, libc::ENFILE, libc::ENOMEM].contains(&errno)
 }
 
 /// Moves a damaged file out of the way under a new name beside it, which is returned. Nothing is deleted. `None` if

@@ -1,7 +1,7 @@
 //! What the operating system must be asked for: the only `unsafe` code outside the C faces.
 //!
 //! Each file wraps one matter in a safe interface: the host's forks, its privileges and environment, the cache's
-//! files and locks, sockets, clocks, the system log, values that are read without a lock, and the state of the calling thread.
+//! files, connections and locks, sockets, clocks, the system log, values that are read without a lock, and the state of the calling thread.
 
 pub mod child;
 pub mod clock;
@@ -15,5 +15,6 @@ pub mod panic;
 pub mod privilege;
 pub mod published;
 pub mod socket;
+pub mod sqlite;
 pub mod stripe;
 pub mod thread;

@@ -1,11 +1,13 @@
 //! Opens the database file: normally, or as it lies there when that is all that can be done.
 
-use super::{Trouble, fork, schema};
+use super::{Trouble, Unread, fork, schema};
 use crate::sys::files::{self, Identity, identity};
+use crate::sys::sqlite;
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
 use std::cell::Cell;
+use std::ffi::CString;
 use std::path::Path;
 use std::time::Duration;
 
@@ -83,13 +85,13 @@ pub fn ensure<'a>(
 }
 
 /// Runs one query on the file without locks and without its journal.
-pub fn read_immutable<T>(path: &Path, query: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<T, String> {
+pub fn read_immutable<T>(path: &Path, query: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<T, Unread> {
     // The same conditions hold as for normal use: no link, no directory that others may write to.
-    files::prepare(path)?;
+    files::prepare(path).map_err(|_| Unread::Other)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-    let connection = Connection::open_with_flags(uri(path), flags).map_err(|error| error.to_string())?;
-    distrust(&connection).map_err(|error| error.to_string())?;
-    query(&connection).map_err(|error| error.to_string())
+    let name = CString::new(uri(path)).map_err(|_| Unread::Other)?;
+    let connection = sqlite::open(&name, flags)?;
+    distrust(&connection).and_then(|()| query(&connection)).map_err(|error| sqlite::refusal(&connection, &error).into())
 }
 
 /// `has_log`: a program has switched the file to WAL.

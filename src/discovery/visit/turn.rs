@@ -28,11 +28,11 @@ impl Visit<'_> {
         let before = self.known.take();
         let now = self.discovery.clock.now();
         let known = self.discovery.cache.read_afresh(self.domain, now, self.deadline, self.discovery.log);
-        if known.is_some() {
-            self.is_blind = false;
+        if known.is_ok() {
+            self.blindness = None;
         }
         // What cannot be read any more is still known.
-        self.judge(now, known.unwrap_or_else(|| before.clone()));
+        self.judge(now, known.unwrap_or_else(|_| before.clone()));
         if let Some(answer) = self.remembered() {
             return Err(answer);
         }
