@@ -3,7 +3,8 @@
 //! State that a forked child can reach lives in [`ForkSafe`]. A fork waits until no thread is inside such state, so
 //! that the child finds every lock open and every value whole. Nobody waits for the network or calls the host while
 //! inside. Work on memory takes microseconds; work on the disk may take longer. Should either hold a thread inside for
-//! more than [`LONGEST_WAIT`], the fork goes ahead, and the child begins with empty memory or does without the disk.
+//! more than [`LONGEST_WAIT`], the fork goes ahead, and the child begins with empty memory or does without the disk for
+//! as long as it lives.
 //!
 //! The child must not use what belongs to its parent's side, such as a database connection: [`generation`] tells.
 
@@ -318,7 +319,8 @@ impl<T> ForkSafe<T> {
     /// Lets `work` use the value. It must not wait for the network, and must not call `with` again or the host.
     ///
     /// In a child that was forked while another thread was inside for longer than a fork may wait, what is in memory
-    /// begins anew, and there is nothing on the disk: `None`. SQLite would wait there for a thread that is gone.
+    /// begins anew, and there is nothing on the disk, nor will there be: `None`. SQLite would wait for a thread that is
+    /// gone, or for the end of a lock that it believes to be its own.
     pub fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> Option<R> {
         let guarded = self.usable()?;
         let _inside = gate(self.work).enter();
@@ -343,30 +345,31 @@ impl<T> ForkSafe<T> {
         }
     }
 
-    /// The value, unless a thread which is gone has it in its hands.
+    /// The value, or a new one if a thread which is gone has it in its hands. On the disk there is none then: what was
+    /// caught is not this value alone, but whatever the process knows of its files.
     fn usable(&self) -> Option<&Guarded<T>> {
         let torn_in = gate(self.work).torn_in.load(Ordering::Relaxed);
+        if torn_in != 0 && matches!(self.work, Work::Disk) {
+            return None;
+        }
         let mut guarded = self.current.load(Ordering::Acquire);
         // SAFETY: never null, and what was published is freed by `drop` alone, which has `self` to itself.
         if unsafe { (*guarded).generation } < torn_in {
-            guarded = self.renew(guarded)?;
+            guarded = self.renew(guarded);
         }
         // SAFETY: as above.
         Some(unsafe { &*guarded })
     }
 
     /// Takes a new value in place of one that a thread which is gone has in its hands.
-    fn renew(&self, torn: *mut Guarded<T>) -> Option<*mut Guarded<T>> {
-        if matches!(self.work, Work::Disk) {
-            return None;
-        }
+    fn renew(&self, torn: *mut Guarded<T>) -> *mut Guarded<T> {
         let new = Self::guard(self.make);
         match self.current.compare_exchange(torn, new, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => Some(new),
+            Ok(_) => new,
             Err(others) => {
                 // SAFETY: made above and not published: another thread of this child was faster.
                 drop(unsafe { Box::from_raw(new) });
-                Some(others)
+                others
             }
         }
     }
@@ -487,7 +490,8 @@ mod tests {
             if child == 0 {
                 unsafe { libc::alarm(20) };
                 let seen = guarded.with(|value| *value).unwrap_or(1) + guarded.with(|value| *value).unwrap_or(1);
-                unsafe { libc::_exit(seen) };
+                let of_new = ForkSafe::new(work, || 20).with(|value| *value).unwrap_or(2);
+                unsafe { libc::_exit(seen + of_new) };
             }
             has_forked.store(true, Ordering::SeqCst);
             let mut status = -1;
@@ -499,7 +503,7 @@ mod tests {
 
     #[test]
     fn a_child_whose_memory_is_in_a_threads_hands_begins_anew_and_one_whose_disk_is_does_without() {
-        assert_eq!(child_of_one_who_stays_inside(Work::Memory), 14);
-        assert_eq!(child_of_one_who_stays_inside(Work::Disk), 2);
+        assert_eq!(child_of_one_who_stays_inside(Work::Memory), 7 + 7 + 20);
+        assert_eq!(child_of_one_who_stays_inside(Work::Disk), 1 + 1 + 2);
     }
 }
