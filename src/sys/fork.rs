@@ -9,6 +9,7 @@
 //! The child must not use what belongs to its parent's side, such as a database connection: [`generation`] tells.
 
 use super::stripe::{self, Apart};
+use super::thread::CallGuard;
 use parking_lot::Mutex;
 use std::io;
 use std::mem::ManuallyDrop;
@@ -131,7 +132,7 @@ pub fn watch() {
         return;
     }
     // SAFETY: the three handlers are functions of this library, which is linked with `-z nodelete` and so is never
-    // unmapped; they touch atomics only.
+    // unmapped; they touch atomics, what the calling thread has for itself, and descriptors that are ours.
     unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork_in_parent), Some(after_fork_in_child)) };
 }
 
@@ -140,7 +141,11 @@ pub fn generation() -> u64 {
     GENERATION.load(Ordering::Relaxed)
 }
 
+// fork() is no cancellation point, so that the handlers must not be one either: a thread that ended in them would leave
+// the gates closed.
+
 extern "C" fn before_fork() {
+    let _guard = CallGuard::enter();
     MEMORY_GATE.close();
     DISK_GATE.close();
     let began = Instant::now();
@@ -155,6 +160,7 @@ extern "C" fn after_fork_in_parent() {
 }
 
 extern "C" fn after_fork_in_child() {
+    let _guard = CallGuard::enter();
     let generation = GENERATION.fetch_add(1, Ordering::SeqCst).wrapping_add(1);
     MEMORY_GATE.open_in_child(generation);
     DISK_GATE.open_in_child(generation);
