@@ -11,10 +11,11 @@
 use super::stripe::{self, Apart};
 use super::thread::CallGuard;
 use parking_lot::Mutex;
+use std::cell::Cell;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// The longest that the host's fork() waits for us.
@@ -31,8 +32,8 @@ pub enum Work {
     Disk,
 }
 
-static MEMORY_GATE: Gate = Gate::new();
-static DISK_GATE: Gate = Gate::new();
+static MEMORY_GATE: Gate = Gate::new(Work::Memory);
+static DISK_GATE: Gate = Gate::new(Work::Disk);
 
 fn gate(work: Work) -> &'static Gate {
     match work {
@@ -44,6 +45,7 @@ fn gate(work: Work) -> &'static Gate {
 /// Lets threads in and forks through, but not both at once.
 #[derive(Debug)]
 struct Gate {
+    work: Work,
     /// Threads inside in the low half, forks under way in the high half.
     state: AtomicU64,
     /// The generation of the last child on the way here that was forked while a thread was inside: what is older than
@@ -55,25 +57,31 @@ const ONE_FORK: u64 = 1 << 32;
 const INSIDE: u64 = ONE_FORK - 1;
 
 impl Gate {
-    const fn new() -> Self {
-        Self { state: AtomicU64::new(0), torn_in: AtomicU64::new(0) }
+    const fn new(work: Work) -> Self {
+        Self { work, state: AtomicU64::new(0), torn_in: AtomicU64::new(0) }
     }
 
     fn close(&self) {
         self.state.fetch_add(ONE_FORK, Ordering::SeqCst);
     }
 
-    fn is_occupied(&self) -> bool {
-        self.state.load(Ordering::SeqCst) & INSIDE != 0
+    /// Whether another thread is inside. The calling one is if a signal handler forks that has interrupted it: nobody
+    /// can wait for that.
+    fn has_others_inside(&self) -> bool {
+        let inside = self.state.load(Ordering::SeqCst) & INSIDE;
+        inside != 0 && inside > self.with_own_stays(Cell::get)
     }
 
     fn open(&self) {
-        self.state.fetch_sub(ONE_FORK, Ordering::SeqCst);
+        // In a child that a signal handler has forked meanwhile it is open already.
+        let opened = |state: u64| state.checked_sub(ONE_FORK);
+        let _ = self.state.fetch_update(Ordering::SeqCst, Ordering::SeqCst, opened);
     }
 
     fn open_in_child(&self, generation: u64) {
         if self.state.swap(0, Ordering::SeqCst) & INSIDE != 0 {
             self.torn_in.store(generation, Ordering::SeqCst);
+            self.with_own_stays(|stays| stays.set(0));
         }
     }
 
@@ -83,19 +91,41 @@ impl Gate {
                 (state < ONE_FORK).then_some(state.wrapping_add(1))
             });
             if entered.is_ok() {
-                return Inside(self);
+                self.with_own_stays(|stays| stays.set(stays.get().saturating_add(1)));
+                return Inside { gate: self, generation: generation() };
             }
             std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// How often the calling thread is inside; never more than it is counted for. Fork handlers ask only where somebody
+    /// is inside: the first use of thread-local data may allocate.
+    fn with_own_stays<R>(&self, work: impl FnOnce(&Cell<u64>) -> R) -> R {
+        thread_local! {
+            static IN_MEMORY: Cell<u64> = const { Cell::new(0) };
+            static ON_DISK: Cell<u64> = const { Cell::new(0) };
+        }
+        match self.work {
+            Work::Memory => IN_MEMORY.with(work),
+            Work::Disk => ON_DISK.with(work),
         }
     }
 }
 
 /// A thread's stay inside a gate.
-struct Inside(&'static Gate);
+struct Inside {
+    gate: &'static Gate,
+    generation: u64,
+}
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        self.0.state.fetch_sub(1, Ordering::SeqCst);
+        // Nobody is counted any more in a child that a signal handler has forked meanwhile, here or just below.
+        if self.generation == generation() {
+            self.gate.with_own_stays(|stays| stays.set(stays.get().saturating_sub(1)));
+            let left = |state: u64| (state & INSIDE != 0).then(|| state.wrapping_sub(1));
+            let _ = self.gate.state.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left);
+        }
     }
 }
 
@@ -116,24 +146,45 @@ impl Reading {
 impl Drop for Reading {
     fn drop(&mut self) {
         // Nobody is counted any more in a child that a signal handler has forked meanwhile.
-        if self.0.load(Ordering::Relaxed) != 0 {
-            self.0.fetch_sub(1, Ordering::Release);
-        }
+        let left = |readers: usize| readers.checked_sub(1);
+        let _ = self.0.fetch_update(Ordering::Release, Ordering::Relaxed, left);
     }
 }
 
 /// Counts the forks that lie between this process and the one that loaded the library.
 static GENERATION: AtomicU64 = AtomicU64::new(0);
-static IS_REGISTERED: AtomicBool = AtomicBool::new(false);
+/// Whether the fork handlers are registered: `NOT_YET`, `ON_THE_WAY` or `DONE`.
+static REGISTRATION: AtomicU8 = AtomicU8::new(NOT_YET);
+const NOT_YET: u8 = 0;
+const ON_THE_WAY: u8 = 1;
+const DONE: u8 = 2;
 
-/// Makes the library notice forks. Must come before the first [`ForkSafe::with`]; further calls do nothing.
+/// Makes the library notice forks. Must come before the first [`ForkSafe::with`]; further calls do nothing, unless there
+/// was no memory for the first.
 pub fn watch() {
-    if IS_REGISTERED.swap(true, Ordering::SeqCst) {
-        return;
+    if REGISTRATION.load(Ordering::SeqCst) != DONE {
+        register();
+    }
+}
+
+#[cold]
+fn register() {
+    let began = Instant::now();
+    while let Err(state) = REGISTRATION.compare_exchange(NOT_YET, ON_THE_WAY, Ordering::SeqCst, Ordering::SeqCst) {
+        if state == DONE {
+            return;
+        }
+        // In a child whose parent was at it there may be nobody to wait for. Handlers that run twice do no harm.
+        if began.elapsed() >= LONGEST_WAIT {
+            break;
+        }
+        std::thread::sleep(PAUSE);
     }
     // SAFETY: the three handlers are functions of this library, which is linked with `-z nodelete` and so is never
     // unmapped; they touch atomics, what the calling thread has for itself, and descriptors that are ours.
-    unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork_in_parent), Some(after_fork_in_child)) };
+    let outcome =
+        unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork_in_parent), Some(after_fork_in_child)) };
+    REGISTRATION.store(if outcome == 0 { DONE } else { NOT_YET }, Ordering::SeqCst);
 }
 
 /// Which process this is, counted by forks. A value made under another generation belongs to another process.
@@ -149,7 +200,7 @@ extern "C" fn before_fork() {
     MEMORY_GATE.close();
     DISK_GATE.close();
     let began = Instant::now();
-    while (MEMORY_GATE.is_occupied() || DISK_GATE.is_occupied()) && began.elapsed() < LONGEST_WAIT {
+    while (MEMORY_GATE.has_others_inside() || DISK_GATE.has_others_inside()) && began.elapsed() < LONGEST_WAIT {
         std::thread::sleep(PAUSE);
     }
 }
