@@ -97,6 +97,8 @@ impl Context {
     /// A context that judges stored times by a clock of the caller's.
     pub fn with_clock(settings: Settings, clock: Box<dyn Clock>) -> Self {
         fork::watch();
+        dns::make_ready();
+        https::make_ready();
         let cache = Arc::new(Cache::new(&settings));
         let trust = Arc::new(Trust::new(settings.ca_file.clone()));
         let logger = Arc::new(Logger::new());

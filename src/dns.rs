@@ -8,11 +8,13 @@ mod runtime;
 
 use crate::config::Settings;
 use crate::sys::fork;
+use crate::sys::once::Once;
 use crate::time::Deadline;
 use futures_util::future::{Either, select};
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::{DnsError, NetError, NoRecords};
 use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::domain::usage;
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::{Resolver, system_conf};
 use runtime::{CallersThread, block_on, timeout};
@@ -91,6 +93,23 @@ pub fn addresses(settings: &Settings, host: &str, deadline: Deadline) -> Answer<
     run(settings, host, deadline, lookup)
 }
 
+/// What hickory makes on first use, for all threads together. It waits for whoever is at that, so that a child which was
+/// forked meanwhile would wait for ever; hence it is made when a context is, and a fork waits for it. False where that
+/// has been in vain.
+pub(crate) fn make_ready() -> bool {
+    static READY: Once = Once::new();
+    READY.ensure(|| {
+        for zone in [&*usage::LOCALHOST, &*usage::IN_ADDR_ARPA_127, &*usage::IP6_ARPA_1] {
+            std::hint::black_box(zone);
+        }
+        for zone in [&*usage::INVALID, &*usage::LOCAL, &*usage::ONION, &*usage::DEFAULT] {
+            std::hint::black_box(zone);
+        }
+        // Its cache has one collector for the whole process.
+        std::hint::black_box(crossbeam_epoch::default_collector());
+    })
+}
+
 type Outcome = Result<hickory_resolver::lookup::Lookup, NetError>;
 
 /// One resolver and the moment at which it must have answered.
@@ -137,6 +156,9 @@ fn run<T>(
     let deadline = deadline.at_most(settings.dns_timeout);
     let Ok(mut name) = Name::from_ascii(name) else { return Answer::Failed("not a DNS name".to_owned()) };
     name.set_fqdn(true);
+    if !make_ready() {
+        return Answer::Failed("not usable in a process that was forked while DNS was made ready".to_owned());
+    }
     draw_new_identity_after_fork();
     let (servers, note) = name_servers(&settings.nameservers);
     let answer = block_on(async {

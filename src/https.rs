@@ -14,12 +14,14 @@ use crate::config::Settings;
 use crate::dns::{self, Answer};
 use crate::reason::Reason;
 use crate::syntax::{MAX_BODY_BYTES, PolicyDomain};
+use crate::sys::once::Once;
 use crate::time::Deadline;
 use crate::tls;
 use rustls::ClientConfig;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
+use ureq::config::Config;
 use ureq::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use ureq::http::{HeaderName, Response};
 use ureq::{Agent, Body, Error};
@@ -50,6 +52,10 @@ pub fn fetch(
     let deadline = deadline.at_most(settings.timeout);
     let host = domain.policy_host();
     let fail = |fault: Fault| FetchError { reason: fault.reason, text: format!("policy host {host}: {}", fault.text) };
+    if !make_ready() {
+        let text = "not reachable from a process that was forked while HTTPS was made ready";
+        return Err(fail(Fault::last(Reason::PolicyHostUnreachable, text)));
+    }
     let addresses = usable_addresses(settings, &host, deadline).map_err(fail)?;
     let mut worst: Option<Fault> = None;
     for (at, address) in addresses.iter().enumerate() {
@@ -67,6 +73,17 @@ pub fn fetch(
         }
     }
     Err(fail(worst.unwrap_or_else(|| Fault::retryable(Reason::PolicyHostTimedOut, "no answer in time"))))
+}
+
+/// What ureq makes on first use, for all threads together; see [`dns::make_ready`].
+pub(crate) fn make_ready() -> bool {
+    static READY: Once = Once::new();
+    // It is made on the way to the connection, which fails.
+    READY.ensure(|| {
+        let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let agent = Agent::with_parts(config(Duration::from_secs(1)), connect::Unconnected, connect::Resolved(nowhere));
+        let _ = agent.get("https://policy-host.invalid/").call();
+    })
 }
 
 /// What went wrong at one address.
@@ -115,14 +132,9 @@ fn usable_addresses(settings: &Settings, host: &str, deadline: Deadline) -> Resu
     }
 }
 
-fn fetch_from(
-    host: &str,
-    address: SocketAddr,
-    tls: &Arc<ClientConfig>,
-    share: Duration,
-    connect_timeout: Duration,
-) -> Result<Vec<u8>, Fault> {
-    let config = Agent::config_builder()
+/// `limit`: the time that a request may take.
+fn config(limit: Duration) -> Config {
+    Agent::config_builder()
         .https_only(true)
         .proxy(None)
         .max_redirects(0)
@@ -130,13 +142,22 @@ fn fetch_from(
         .http_status_as_error(false)
         .max_idle_connections(0)
         .max_response_header_size(MAX_HEADER_BYTES)
-        .timeout_global(Some(share))
+        .timeout_global(Some(limit))
         .user_agent(concat!("libmtasts/", env!("CARGO_PKG_VERSION")))
         .accept("text/plain")
         .accept_encoding("identity")
-        .build();
+        .build()
+}
+
+fn fetch_from(
+    host: &str,
+    address: SocketAddr,
+    tls: &Arc<ClientConfig>,
+    share: Duration,
+    connect_timeout: Duration,
+) -> Result<Vec<u8>, Fault> {
     let connector = connect::connector(address, connect_timeout, Arc::clone(tls), Deadline::after(share));
-    let agent = Agent::with_parts(config, connector, connect::Resolved(address));
+    let agent = Agent::with_parts(config(share), connector, connect::Resolved(address));
     let port = if address.port() == HTTPS_PORT { String::new() } else { format!(":{}", address.port()) };
     let mut response = agent
         .get(format!("https://{host}{port}/.well-known/mta-sts.txt"))

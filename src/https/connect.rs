@@ -28,6 +28,18 @@ impl Resolver for Resolved {
     }
 }
 
+/// A connector that never connects.
+#[derive(Debug)]
+pub struct Unconnected;
+
+impl Connector for Unconnected {
+    type Out = TlsTransport;
+
+    fn connect(&self, _: &ConnectionDetails<'_>, _: Option<()>) -> Result<Option<TlsTransport>, Error> {
+        Err(Error::ConnectionFailed)
+    }
+}
+
 /// A connector to one address. `deadline` bounds everything that happens on the connection.
 pub fn connector(
     address: SocketAddr,
@@ -114,7 +126,7 @@ impl Write for TimedSocket {
     }
 }
 
-struct TlsTransport {
+pub struct TlsTransport {
     stream: StreamOwned<ClientConnection, TimedSocket>,
     buffers: LazyBuffers,
 }

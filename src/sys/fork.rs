@@ -288,10 +288,11 @@ impl<F: AsRawFd> Drop for ClosedInChild<F> {
     }
 }
 
-/// Does what opens and closes descriptors on its own, and soon, while no fork is under way.
-pub fn held_off<R>(work: impl FnOnce() -> R) -> R {
+/// Does what a child must not find half done, such as the use of descriptors of its own, and soon, while no fork is under
+/// way.
+pub fn held_off<R>(kind: Work, work: impl FnOnce() -> R) -> R {
     watch();
-    let _inside = DISK_GATE.enter();
+    let _inside = gate(kind).enter();
     work()
 }
 

@@ -1,12 +1,12 @@
 //! The addresses of this machine.
 
-use super::fork;
+use super::fork::{self, Work};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The addresses of the machine's interfaces; none if they cannot be had.
 pub fn own_addresses() -> Vec<IpAddr> {
     // The C library asks by a socket of its own.
-    fork::held_off(list)
+    fork::held_off(Work::Disk, list)
 }
 
 fn list() -> Vec<IpAddr> {

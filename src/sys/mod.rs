@@ -11,6 +11,7 @@ pub mod identity;
 pub mod interfaces;
 pub mod lock;
 pub mod log;
+pub mod once;
 pub mod panic;
 pub mod privilege;
 pub mod published;
