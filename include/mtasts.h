@@ -35,8 +35,8 @@
  *
  * Objects are opaque and outlive the context that made them. Text that a function returns belongs to the object that
  * was asked. Any thread may use any context. NULL never crashes; each comment says what it gives. Values of enums are
- * handed over as int, so that their size is the same for every compiler. Questions that need the network fail with
- * MTASTS_INTERNAL when they are asked from an atexit handler or a destructor of thread-specific data.
+ * handed over as int, so that their size is the same for every compiler. Questions may also be asked from an atexit
+ * handler or a destructor of thread-specific data; a thread that lives no longer than the call then asks DNS.
  */
 
 #ifndef MTASTS_H

@@ -9,6 +9,7 @@ mod runtime;
 use crate::config::Settings;
 use crate::sys::fork;
 use crate::sys::once::Once;
+use crate::sys::thread;
 use crate::time::Deadline;
 use futures_util::future::{Either, select};
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
@@ -147,11 +148,11 @@ fn too_late<T>() -> Answer<T> {
     Answer::Failed("no answer from DNS in time".to_owned())
 }
 
-fn run<T>(
+fn run<T: Send>(
     settings: &Settings,
     name: &str,
     deadline: Deadline,
-    lookup: impl AsyncFn(&Asker, &Name) -> Answer<T>,
+    lookup: impl AsyncFn(&Asker, &Name) -> Answer<T> + Send,
 ) -> Answer<T> {
     let deadline = deadline.at_most(settings.dns_timeout);
     let Ok(mut name) = Name::from_ascii(name) else { return Answer::Failed("not a DNS name".to_owned()) };
@@ -159,11 +160,41 @@ fn run<T>(
     if !make_ready() {
         return Answer::Failed("not usable in a process that was forked while DNS was made ready".to_owned());
     }
+    if has_random_numbers() {
+        return ask_as_told(settings, &name, deadline, lookup);
+    }
+    let outcome = thread::beside(|| ask_as_told(settings, &name, deadline, lookup));
+    outcome.unwrap_or_else(|error| Answer::Failed(format!("no thread to ask on while this one ends: {error}")))
+}
+
+/// Whether the calling thread has its generator of query ids. One that is ending has lost it, and a call from a
+/// destructor of the host's, or from an atexit handler, comes that late.
+fn has_random_numbers() -> bool {
+    struct Alive;
+    impl Drop for Alive {
+        fn drop(&mut self) {}
+    }
+    thread_local! {
+        static ALIVE: Alive = {
+            // What is made later is taken down earlier.
+            drop(rand::rng());
+            Alive
+        };
+    }
+    ALIVE.try_with(|_| ()).is_ok()
+}
+
+fn ask_as_told<T>(
+    settings: &Settings,
+    name: &Name,
+    deadline: Deadline,
+    lookup: impl AsyncFn(&Asker, &Name) -> Answer<T>,
+) -> Answer<T> {
     draw_new_identity_after_fork();
     let (servers, note) = name_servers(&settings.nameservers);
     let answer = block_on(async {
         // All servers at once first: of a silent and a good one the good one answers.
-        let all = ask(servers.clone(), deadline, &lookup, &name).await;
+        let all = ask(servers.clone(), deadline, &lookup, name).await;
         if servers.len() < 2 {
             return all;
         }
@@ -173,7 +204,7 @@ fn run<T>(
             if !matches!(last, Answer::Failed(_)) || deadline.has_passed() {
                 break;
             }
-            last = ask(vec![server], deadline, &lookup, &name).await;
+            last = ask(vec![server], deadline, &lookup, name).await;
         }
         last
     });

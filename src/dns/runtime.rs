@@ -5,6 +5,7 @@
 //! are polled by turns, and none outlives [`block_on`].
 
 use crate::sys::fork::ClosedInChild;
+use crate::sys::scoped::Place;
 use crate::sys::socket::{self, Readiness};
 use futures_io::{AsyncRead, AsyncWrite};
 use futures_util::future::{Either, select};
@@ -34,22 +35,12 @@ struct Waiting {
 }
 
 thread_local! {
-    static WAITING: RefCell<Waiting> = RefCell::default();
+    static WAITING: Place<RefCell<Waiting>> = const { Place::new() };
 }
 
-/// Nobody waits any more where the thread is ending.
+/// Outside of [`block_on`] nobody waits.
 fn waiting<R: Default>(change: impl FnOnce(&mut Waiting) -> R) -> R {
-    WAITING.try_with(|waiting| change(&mut waiting.borrow_mut())).unwrap_or_default()
-}
-
-/// Forgets what is left when a lookup ends, however it does.
-struct Clean;
-
-impl Drop for Clean {
-    fn drop(&mut self) {
-        // Dropped outside: tasks take back their timers.
-        drop(waiting(std::mem::take));
-    }
+    WAITING.with(|place| place.with(|waiting| change(&mut waiting.borrow_mut()))).unwrap_or_default()
 }
 
 /// Set when something can go on.
@@ -62,9 +53,14 @@ impl Wake for Flag {
     }
 }
 
-/// Runs a future to its end on this thread.
+/// Runs a future to its end on this thread, which may be ending.
 pub fn block_on<R>(future: impl Future<Output = R>) -> R {
-    let _clean = Clean;
+    // What is left when a lookup ends, however it does, goes with this.
+    let waiting = RefCell::new(Waiting::default());
+    WAITING.with(|place| place.lend(&waiting, || run(future)))
+}
+
+fn run<R>(future: impl Future<Output = R>) -> R {
     let flag = Arc::new(Flag::default());
     let waker = Waker::from(Arc::clone(&flag));
     let mut context = Context::from_waker(&waker);
@@ -312,10 +308,15 @@ mod tests {
 
     #[test]
     fn a_timer_ends_a_wait_and_leaves_nothing_behind() {
-        let outcome = block_on(timeout(Duration::from_millis(5), std::future::pending::<()>()));
-        assert_eq!(outcome, None);
-        assert_eq!(block_on(timeout(Duration::MAX, async { 7 })), Some(7));
-        assert_eq!(waiting(|waiting| waiting.timers.len()), 0);
+        let left = || waiting(|waiting| waiting.timers.len());
+        block_on(async {
+            assert_eq!(timeout(Duration::from_millis(5), std::future::pending::<()>()).await, None);
+            assert_eq!(timeout(Duration::MAX, async { left() }).await, Some(0));
+            let mut late = pin!(timeout(Duration::from_secs(60), std::future::pending::<()>()));
+            assert!(futures_util::poll!(late.as_mut()).is_pending());
+            assert_eq!(left(), 1);
+        });
+        assert_eq!(left(), 0);
     }
 
     #[test]

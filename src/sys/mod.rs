@@ -15,6 +15,7 @@ pub mod once;
 pub mod panic;
 pub mod privilege;
 pub mod published;
+pub mod scoped;
 pub mod socket;
 pub mod sqlite;
 pub mod stripe;

@@ -1,5 +1,6 @@
 //! The calling thread belongs to the host: a call leaves its errno and its cancellability as they were.
 
+use std::io;
 use std::os::raw::c_int;
 
 /// Keeps the host's errno, and keeps `pthread_cancel` away while the guard lives.
@@ -43,6 +44,39 @@ impl ErrnoGuard {
 impl Drop for ErrnoGuard {
     fn drop(&mut self) {
         set_errno(self.0);
+    }
+}
+
+/// Does work on a thread of its own, which none of the host's signal handlers interrupts, and waits for its end. The
+/// error says why there can be no thread.
+pub fn beside<R: Send>(work: impl FnOnce() -> R + Send) -> io::Result<R> {
+    std::thread::scope(|scope| {
+        let blocked = SignalsBlocked::begin();
+        let thread = std::thread::Builder::new().spawn_scoped(scope, work);
+        drop(blocked);
+        thread?.join().map_err(|_| io::Error::other("the thread has panicked"))
+    })
+}
+
+/// The time in which the calling thread takes no signal, and hands that on to the threads that it starts.
+struct SignalsBlocked(libc::sigset_t);
+
+impl SignalsBlocked {
+    fn begin() -> Self {
+        // SAFETY: all zeroes is a value of this C type; the functions write to places that live here.
+        unsafe {
+            let (mut all, mut before) = (std::mem::zeroed(), std::mem::zeroed());
+            libc::sigfillset(&raw mut all);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+            Self(before)
+        }
+    }
+}
+
+impl Drop for SignalsBlocked {
+    fn drop(&mut self) {
+        // SAFETY: reads what `begin` has written; the old value is not wanted.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut()) };
     }
 }
 
@@ -104,5 +138,18 @@ mod tests {
         set_errno(libc::EIO);
         drop(guard);
         assert_eq!(errno(), libc::ENOTTY);
+    }
+
+    #[test]
+    fn work_beside_takes_no_signal_and_its_end_is_waited_for() {
+        let is_blocked = || {
+            // SAFETY: all zeroes is a value of this C type; the mask is written to it.
+            let mut mask = unsafe { std::mem::zeroed() };
+            unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), &raw mut mask) };
+            unsafe { libc::sigismember(&raw const mask, libc::SIGUSR1) == 1 }
+        };
+        assert!(beside(is_blocked).unwrap());
+        assert!(!is_blocked(), "here it is as it was");
+        assert!(beside(|| -> () { panic!("inside") }).is_err());
     }
 }
