@@ -16,7 +16,7 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
@@ -230,24 +230,37 @@ impl RuntimeProvider for CallersThread {
     }
 
     fn bind_udp(&self, local: SocketAddr, _: SocketAddr) -> Boxed<'static, io::Result<Datagrams>> {
-        Box::pin(async move { socket::datagrams(local).map(Datagrams) })
+        Box::pin(async move { Ok(Datagrams { socket: socket::datagrams(local)?, taken: AtomicU32::new(0) }) })
     }
 }
 
 /// A socket for questions and answers.
 #[derive(Debug)]
-pub struct Datagrams(ClosedInChild<UdpSocket>);
+pub struct Datagrams {
+    socket: ClosedInChild<UdpSocket>,
+    /// Since somebody else had a turn.
+    taken: AtomicU32,
+}
+
+/// So many datagrams are taken before others have a turn. Whoever asked drops those that are no answer and asks for the
+/// next, so that a flood of them would keep the deadline from being looked at.
+const MOST_TAKEN: u32 = 32;
 
 impl DnsUdpSocket for Datagrams {
     type Time = CallersThread;
 
     fn poll_recv_from(&self, context: &mut Context<'_>, data: &mut [u8]) -> Poll<io::Result<(usize, SocketAddr)>> {
-        let own = self.0.own()?;
+        let own = self.socket.own()?;
+        if self.taken.fetch_add(1, Ordering::Relaxed) >= MOST_TAKEN {
+            self.taken.store(0, Ordering::Relaxed);
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         attempt(own.as_raw_fd(), Readiness::Read, context, || own.recv_from(data))
     }
 
     fn poll_send_to(&self, context: &mut Context<'_>, data: &[u8], target: SocketAddr) -> Poll<io::Result<usize>> {
-        let own = self.0.own()?;
+        let own = self.socket.own()?;
         attempt(own.as_raw_fd(), Readiness::Write, context, || own.send_to(data, target))
     }
 }
@@ -333,5 +346,23 @@ mod tests {
         });
         assert!(done.load(Ordering::SeqCst));
         assert_eq!(Arc::strong_count(&seen), 1, "the task that never ends is dropped");
+    }
+
+    #[test]
+    fn a_flood_of_datagrams_that_nobody_wants_holds_up_no_deadline() {
+        let own = block_on(CallersThread.bind_udp(([127, 0, 0, 1], 0).into(), ([127, 0, 0, 1], 53).into())).unwrap();
+        let address = own.socket.own().unwrap().local_addr().unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let wanted = std::future::poll_fn(|context| {
+            // There is always one more, however many are taken.
+            loop {
+                sender.send_to(b"no answer", address).unwrap();
+                let taken = own.poll_recv_from(context, &mut [0; 32]);
+                if taken.is_pending() {
+                    return Poll::<()>::Pending;
+                }
+            }
+        });
+        assert_eq!(block_on(timeout(Duration::from_millis(20), wanted)), None);
     }
 }
