@@ -204,7 +204,7 @@ impl Database {
     pub fn close(&self) {
         let opened = self.opened.with(Option::take).flatten();
         if let Some(opened) = opened {
-            self.opened.with(|_| opened.dispose());
+            self.opened.with(|_| opened.dispose(&self.path));
         }
     }
 
@@ -299,7 +299,7 @@ impl Database {
         let stamp = SystemClock.now().0;
         let moved = self.opened.with(|opened| {
             if let Some(opened) = opened.take() {
-                opened.dispose();
+                opened.dispose(&self.path);
             }
             files::move_aside(&self.path, damaged, stamp)
         });

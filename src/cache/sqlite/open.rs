@@ -20,6 +20,8 @@ pub struct Opened {
     connection: Connection,
     generation: u64,
     identity: Identity,
+    /// Whether the file had a write-ahead log when it was opened.
+    had_log: bool,
     /// SQLite's count of the changes by others, when it was last asked for.
     data_version: Cell<Option<i64>>,
     is_first_read: Cell<bool>,
@@ -47,10 +49,13 @@ impl Opened {
         Ok(self.data_version.replace(version) == version)
     }
 
-    /// Closes the connection, unless it belongs to the process that forked this one: closing it here would undo what
-    /// the parent still relies on, so that the child lets it lie.
-    pub fn dispose(self) {
-        if self.generation == fork::generation() {
+    /// Closes the connection. One of the process that forked this one was idle at the fork: a child that caught it at work
+    /// does not come here. With a rollback journal it then holds no lock and nothing to be written, and closing it closes
+    /// its descriptor and frees memory. With a write-ahead log it would write to the file behind the parent's back, so
+    /// that the child lets it lie.
+    pub fn dispose(self, path: &Path) {
+        let is_own = self.generation == fork::generation();
+        if is_own || !(self.had_log || files::has_write_ahead_log(path)) {
             drop(self.connection);
         } else {
             std::mem::forget(self.connection);
@@ -70,16 +75,21 @@ pub fn ensure<'a>(
     let is_usable = |opened: &Opened| opened.generation == fork::generation() && Some(opened.identity) == *seen;
     if has_log || !opened.as_ref().is_some_and(is_usable) {
         if let Some(stale) = opened.take() {
-            stale.dispose();
+            stale.dispose(path);
         }
         files::prepare(path).map_err(Trouble::Other)?;
         *seen = identity(path);
         // Another process is just moving a damaged file away: it is done in a moment.
         let identity = seen.ok_or(Trouble::Busy)?;
         let connection = open(path, has_log)?;
-        let generation = fork::generation();
-        let (data_version, is_first_read) = (Cell::new(None), Cell::new(true));
-        *opened = Some(Opened { connection, generation, identity, data_version, is_first_read });
+        *opened = Some(Opened {
+            connection,
+            generation: fork::generation(),
+            identity,
+            had_log: has_log,
+            data_version: Cell::new(None),
+            is_first_read: Cell::new(true),
+        });
     }
     opened.as_ref().ok_or_else(|| Trouble::Other("is not open".to_owned()))
 }
