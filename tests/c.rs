@@ -5,6 +5,8 @@
 
 #[path = "c/as_root.rs"]
 mod as_root;
+#[path = "c/caught.rs"]
+mod caught;
 #[path = "c/chains.rs"]
 mod chains;
 #[path = "c/harness.rs"]
