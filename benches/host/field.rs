@@ -111,20 +111,38 @@ impl Field {
 
     /// Compiles one of the repository's C files as a distribution would, and links it with the shared library.
     pub fn compile(&self, source: &str, options: &[&str]) -> PathBuf {
-        let program = self.path(Path::new(source).file_stem().unwrap().to_str().unwrap());
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let include = Path::new(env!("CARGO_MANIFEST_DIR")).join("include");
         let directory = self.directory.path().display().to_string();
+        let path = format!("-Wl,-rpath,{directory}");
+        let library = ["-I", include.to_str().unwrap(), "-L", &directory, "-Wl,--no-as-needed", "-lmtasts", &path];
+        self.compile_alone(source, &[&library[..], options].concat())
+    }
+
+    /// The same without the shared library.
+    pub fn compile_alone(&self, source: &str, options: &[&str]) -> PathBuf {
+        let program = self.path(Path::new(source).file_stem().unwrap().to_str().unwrap());
         let status = Command::new("cc")
             .args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-O2", "-pthread", "-o"])
             .arg(&program)
-            .arg(root.join(source))
-            .args(["-I", root.join("include").to_str().unwrap()])
-            .args(["-L", &directory, "-lmtasts", &format!("-Wl,-rpath,{directory}")])
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(source))
             .args(options)
             .status()
             .unwrap();
         assert!(status.success(), "{source} compiles");
         program
+    }
+
+    /// The instructions that a command takes outside of the kernel; none without valgrind.
+    pub fn instructions(&self, command: &[String]) -> Option<u64> {
+        let output = Command::new("valgrind")
+            .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+            .args(command)
+            .output()
+            .ok()?;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let report = String::from_utf8(output.stderr).unwrap();
+        let line = report.lines().find_map(|line| line.split_once("Collected : ")).unwrap();
+        Some(line.1.trim().parse().unwrap())
     }
 
     /// Runs a program with the configuration as its first argument; returns what it prints.
@@ -139,6 +157,13 @@ impl Field {
 /// The shared library that was built with this benchmark.
 pub fn library() -> PathBuf {
     std::env::current_exe().unwrap().parent().unwrap().join("libmtasts.so")
+}
+
+/// SQLite as it was built for this benchmark and for the library.
+pub fn sqlite_archive() -> Option<PathBuf> {
+    let directory = std::env::current_exe().unwrap().parent().unwrap().join("../build");
+    let archives = fs::read_dir(directory).unwrap().flatten().map(|entry| entry.path().join("out/libsqlite3.a"));
+    archives.filter_map(|path| Some((fs::metadata(&path).ok()?.modified().ok()?, path))).max().map(|(_, path)| path)
 }
 
 /// Processor, number of cores, load.

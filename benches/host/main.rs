@@ -4,11 +4,12 @@
 //! records a run of all of them.
 
 mod field;
+mod fresh;
 mod warm;
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    let groups: &[(&str, fn())] = &[("warm", warm::measure)];
+    let groups: &[(&str, fn())] = &[("warm", warm::measure), ("fresh", fresh::measure)];
     println!("{}\n", field::describe_machine());
     for (name, measure) in groups {
         if wanted.is_empty() || wanted.iter().any(|want| want == name) {

@@ -1,0 +1,5 @@
+/* What any program costs. */
+int main(void)
+{
+    return 0;
+}
