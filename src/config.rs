@@ -277,7 +277,8 @@ fn read_file(path: &Path) -> Result<String, ReadFault> {
             facts.mode() & 0o7777
         )));
     }
-    let mut text = String::new();
+    // One more, so that the end is seen without room being made for what does not come.
+    let mut text = String::with_capacity(usize::try_from(facts.len()).unwrap_or(0).saturating_add(1));
     file.take(MAX_FILE_BYTES).read_to_string(&mut text).map_err(trouble)?;
     Ok(text)
 }

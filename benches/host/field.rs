@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, params};
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -36,12 +37,16 @@ impl Field {
     pub fn new() -> Self {
         let field = Self { directory: tempfile::tempdir().unwrap() };
         fs::DirBuilder::new().mode(0o750).create(field.path("cache")).unwrap();
-        let configuration = format!("cache = \"{}\"\nnameservers = [\"127.0.0.1:9\"]\n", field.cache().display());
-        fs::write(field.configuration(), configuration).unwrap();
+        field.configure("nameservers = [\"127.0.0.1:9\"]\n");
         for name in ["libmtasts.so", "libmtasts.so.0"] {
             symlink(library(), field.path(name)).unwrap();
         }
         field
+    }
+
+    /// Writes a configuration that has these lines.
+    pub fn configure(&self, lines: &str) {
+        fs::write(self.configuration(), format!("cache = \"{}\"\n{lines}", self.cache().display())).unwrap();
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -56,13 +61,14 @@ impl Field {
         self.path("cache/cache.db")
     }
 
-    /// Puts rows into the cache, for `d0000000.example` and so on; nothing of them is due for minutes.
+    /// Puts rows into the cache, for `d0000000.example` and so on, in random order as they come in life; nothing of them
+    /// is due for minutes.
     pub fn fill(&self, rows: Rows, count: u32) {
         // The library makes the tables.
         let program = self.compile("benches/c/first.c", &[]);
         self.run(&program, &["unknown.example"]);
         let connection = Connection::open(self.cache()).unwrap();
-        connection.execute_batch("PRAGMA synchronous = OFF; BEGIN").unwrap();
+        connection.execute_batch("PRAGMA synchronous = OFF; PRAGMA cache_size = -1000000; BEGIN").unwrap();
         {
             let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
             let mut insert = connection
@@ -72,7 +78,9 @@ impl Field {
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, '')",
                 )
                 .unwrap();
-            for n in 0..count {
+            let mut order: Vec<u32> = (0..count).collect();
+            order.sort_by_cached_key(|n| hash(*n));
+            for n in order {
                 let name = format!("d{n:07}.example");
                 let body = format!(
                     "version: STSv1\r\nmode: enforce\r\nmax_age: 604800\r\nmx: mx1.example.com\r\nmx: *.{name}\r\n"
@@ -152,6 +160,13 @@ impl Field {
         assert!(output.status.success(), "{}: {stderr}", program.display());
         String::from_utf8(output.stdout).unwrap()
     }
+}
+
+/// The same in each run.
+fn hash(n: u32) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    n.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The shared library that was built with this benchmark.

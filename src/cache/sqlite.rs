@@ -111,7 +111,7 @@ impl Database {
 
     /// Counts a new edition if others have changed the content since the last look, or if that cannot be told.
     pub fn look_for_changes(&self, deadline: Deadline, log: &dyn Sink) -> Result<(), String> {
-        let is_known = self.run_opened(deadline, log, |opened| opened.is_known_state())?;
+        let is_known = self.run(deadline, log, |opened| opened.is_known_state())?;
         if !is_known {
             self.edition.fetch_add(1, Ordering::Release);
         }
@@ -119,10 +119,10 @@ impl Database {
     }
 
     pub fn read(&self, domain: &PolicyDomain, deadline: Deadline, log: &dyn Sink) -> Result<Option<Row>, String> {
-        let (row, was_watched) = self.run_opened(deadline, log, |opened| {
+        let (row, was_watched) = self.run(deadline, log, |opened| {
             let was_watched = opened.watch()?;
-            schema::check_version(opened.connection())?;
-            Ok((select(opened.connection(), domain)?, was_watched))
+            let connection = opened.for_reading();
+            Ok((schema::read(connection, || select(connection, domain))?, was_watched))
         })?;
         if !was_watched {
             self.edition.fetch_add(1, Ordering::Release);
@@ -140,9 +140,9 @@ impl Database {
         deadline: Deadline,
         log: &dyn Sink,
     ) -> Result<Vec<PolicyDomain>, String> {
-        let mut due = self.run(deadline, log, |connection| {
-            schema::check_version(connection)?;
-            Ok(select_due(connection, now, latest, limit)?)
+        let mut due = self.run(deadline, log, |opened| {
+            let connection = opened.for_reading();
+            schema::read(connection, || select_due(connection, now, latest, limit))
         })?;
         due.sort_by_key(|(tried_at, _)| *tried_at);
         Ok(due.into_iter().map(|(_, domain)| domain).collect())
@@ -222,27 +222,17 @@ impl Database {
         log: &dyn Sink,
         work: impl Fn(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, String> {
-        self.run(deadline, log, |connection| {
-            let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
-            schema::check_version(&transaction)?;
-            let value = work(&transaction)?;
+        self.run(deadline, log, |opened| {
+            let transaction = Transaction::new_unchecked(opened.for_writing()?, TransactionBehavior::Immediate)?;
+            let value = schema::read(&transaction, || work(&transaction))?;
             transaction.commit()?;
             Ok(value)
         })
     }
 
-    fn run<T>(
-        &self,
-        deadline: Deadline,
-        log: &dyn Sink,
-        work: impl Fn(&Connection) -> Result<T, Trouble>,
-    ) -> Result<T, String> {
-        self.run_opened(deadline, log, |opened| work(opened.connection()))
-    }
-
     /// Runs one short piece of work on the open database. A lock of another program is waited for outside of all
     /// guards; a damaged file is moved aside, once, and the work is done on a new one.
-    fn run_opened<T>(
+    fn run<T>(
         &self,
         deadline: Deadline,
         log: &dyn Sink,

@@ -18,6 +18,8 @@ const LARGEST_ROW: i32 = 1 << 20;
 #[derive(Debug)]
 pub struct Opened {
     connection: Connection,
+    /// Whether the connection has the settings that matter when it writes.
+    is_ready_to_write: Cell<bool>,
     generation: u64,
     identity: Identity,
     /// Whether the file had a write-ahead log when it was opened.
@@ -28,8 +30,18 @@ pub struct Opened {
 }
 
 impl Opened {
-    pub fn connection(&self) -> &Connection {
+    /// The connection for one who only reads.
+    pub fn for_reading(&self) -> &Connection {
         &self.connection
+    }
+
+    /// The connection for one who writes. Most processes never do.
+    pub fn for_writing(&self) -> Result<&Connection, Trouble> {
+        if !self.is_ready_to_write.get() {
+            prepare_to_write(&self.connection)?;
+            self.is_ready_to_write.set(true);
+        }
+        Ok(&self.connection)
     }
 
     /// Begins to count the changes by others before the second read: a process that asks a single question need not.
@@ -43,10 +55,10 @@ impl Opened {
 
     /// Whether nobody else has changed the file since the last look through this connection.
     pub fn is_known_state(&self) -> Result<bool, Trouble> {
-        schema::check_version(&self.connection)?;
-        let mut statement = self.connection.prepare_cached("PRAGMA data_version")?;
-        let version = Some(statement.query_row([], |row| row.get(0))?);
-        Ok(self.data_version.replace(version) == version)
+        let version = schema::read(&self.connection, || {
+            self.connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
+        })?;
+        Ok(self.data_version.replace(Some(version)) == Some(version))
     }
 
     /// Closes the connection. One of the process that forked this one was idle at the fork: a child that caught it at work
@@ -63,7 +75,7 @@ impl Opened {
     }
 }
 
-/// The connection to the file that lies at `path` now, opened by this process. `seen` takes which file that is, also
+/// The file that lies at `path` now, opened by this process. `seen` takes which file that is, also
 /// when it cannot be opened.
 pub fn ensure<'a>(
     opened: &'a mut Option<Opened>,
@@ -81,15 +93,7 @@ pub fn ensure<'a>(
         *seen = identity(path);
         // Another process is just moving a damaged file away: it is done in a moment.
         let identity = seen.ok_or(Trouble::Busy)?;
-        let connection = open(path, has_log)?;
-        *opened = Some(Opened {
-            connection,
-            generation: fork::generation(),
-            identity,
-            had_log: has_log,
-            data_version: Cell::new(None),
-            is_first_read: Cell::new(true),
-        });
+        *opened = Some(open(path, has_log, identity)?);
     }
     opened.as_ref().ok_or_else(|| Trouble::Other("is not open".to_owned()))
 }
@@ -105,7 +109,7 @@ pub fn read_immutable<T>(path: &Path, query: impl Fn(&Connection) -> rusqlite::R
 }
 
 /// `has_log`: a program has switched the file to WAL.
-fn open(path: &Path, has_log: bool) -> Result<Connection, Trouble> {
+fn open(path: &Path, has_log: bool, identity: Identity) -> Result<Opened, Trouble> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(Duration::ZERO)?;
@@ -114,18 +118,33 @@ fn open(path: &Path, has_log: bool) -> Result<Connection, Trouble> {
         // Without this SQLite maps the -shm file, and the host dies of SIGBUS when somebody truncates that.
         set(&connection, "locking_mode", "EXCLUSIVE")?;
     }
-    schema::check(&connection)?;
+    let has_rollback_journal = schema::check_with_journal(&connection)?;
+    connection.set_prepared_statement_cache_capacity(16);
+    let opened = Opened {
+        connection,
+        is_ready_to_write: Cell::new(false),
+        generation: fork::generation(),
+        identity,
+        had_log: has_log,
+        data_version: Cell::new(None),
+        is_first_read: Cell::new(true),
+    };
+    if has_log || !has_rollback_journal {
+        opened.for_writing()?;
+    }
+    if has_log {
+        set(&opened.connection, "locking_mode", "NORMAL")?;
+        // The next access is what gives the lock back.
+        schema::check(&opened.connection)?;
+    }
+    Ok(opened)
+}
+
+fn prepare_to_write(connection: &Connection) -> rusqlite::Result<()> {
     // TRUNCATE keeps the journal file, which saves creating and deleting it with every write. FULL waits for the
     // disk: a policy that was learnt is the memory that an attacker cannot forge, so that it outlives a power cut.
-    set(&connection, "journal_mode", "TRUNCATE")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    if has_log {
-        set(&connection, "locking_mode", "NORMAL")?;
-        // The next access is what gives the lock back.
-        schema::check(&connection)?;
-    }
-    connection.set_prepared_statement_cache_capacity(16);
-    Ok(connection)
+    set(connection, "journal_mode", "TRUNCATE")?;
+    connection.pragma_update(None, "synchronous", "FULL")
 }
 
 fn set(connection: &Connection, pragma: &str, value: &str) -> rusqlite::Result<()> {
@@ -188,10 +207,14 @@ mod tests {
             }
             assert!(connection.limit(Limit::SQLITE_LIMIT_LENGTH).unwrap() < 10_000_000);
         };
-        let connection = open(&path, false).unwrap_or_else(|_| panic!("it opens"));
-        distrusts(&connection);
-        assert_eq!(pragma(&connection, "synchronous"), 2.into());
-        assert_eq!(pragma(&connection, "journal_mode"), "truncate".to_owned().into());
+        // The first one begins the file, the second one finds it.
+        for _ in 0..2 {
+            let opened = open(&path, false, identity(&path).unwrap()).unwrap_or_else(|_| panic!("it opens"));
+            distrusts(opened.for_reading());
+            let connection = opened.for_writing().unwrap_or_else(|_| panic!("it can be written"));
+            assert_eq!(pragma(connection, "synchronous"), 2.into());
+            assert_eq!(pragma(connection, "journal_mode"), "truncate".to_owned().into());
+        }
         read_immutable(&path, |connection| {
             distrusts(connection);
             Ok(())

@@ -44,19 +44,34 @@ const FROM_VERSION_1: &str = "
 #[derive(PartialEq, Eq)]
 enum Kind {
     Current,
+    /// The same, but another program has switched it to a write-ahead log.
+    Logging,
     Old,
     Empty,
 }
 
 /// Creates the tables in an empty file and renews those of an older version; refuses a file that is not ours or too new.
 pub fn check(connection: &Connection) -> Result<(), Trouble> {
-    if kind(connection)? == Kind::Current {
+    if matches!(kind(connection)?, Kind::Current | Kind::Logging) {
         return Ok(());
     }
+    renew(connection)
+}
+
+/// The same; returns whether the file has a rollback journal already.
+pub fn check_with_journal(connection: &Connection) -> Result<bool, Trouble> {
+    let kind = kind(connection)?;
+    if matches!(kind, Kind::Old | Kind::Empty) {
+        renew(connection)?;
+    }
+    Ok(kind == Kind::Current)
+}
+
+fn renew(connection: &Connection) -> Result<(), Trouble> {
     let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
     match kind(&transaction)? {
         // Another process was faster.
-        Kind::Current => return Ok(()),
+        Kind::Current | Kind::Logging => return Ok(()),
         Kind::Old => transaction.execute_batch(FROM_VERSION_1)?,
         Kind::Empty => transaction.execute_batch(TABLES)?,
     }
@@ -66,11 +81,15 @@ pub fn check(connection: &Connection) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Looks whether an open file still is what it was when it was opened: it may have been emptied, replaced in place, or
-/// renewed by a newer libmtasts.
-pub fn check_version(connection: &Connection) -> Result<(), Trouble> {
-    match connection.prepare_cached("PRAGMA user_version")?.query_row([], |row| row.get::<_, i64>(0))? {
-        VERSION => Ok(()),
+/// Reads from an open file if it still is what it was when it was opened: it may have been emptied, replaced in place,
+/// or renewed by a newer libmtasts. Both looks are at one moment of the file.
+pub fn read<T>(connection: &Connection, work: impl FnOnce() -> rusqlite::Result<T>) -> Result<T, Trouble> {
+    let mut statement = connection.prepare_cached("PRAGMA user_version")?;
+    // As long as these rows are not dropped, their lock stands.
+    let mut rows = statement.query([])?;
+    let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    match row.get::<_, i64>(0)? {
+        VERSION => Ok(work()?),
         version if version > VERSION => Err(too_new(version)),
         _ => Err(Trouble::Unfit("has lost its tables".to_owned())),
     }
@@ -93,7 +112,11 @@ fn kind(connection: &Connection) -> Result<Kind, Trouble> {
 fn kind_now(connection: &Connection) -> Result<Kind, Trouble> {
     let number = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     match (number("application_id")?, number("user_version")?) {
-        (APPLICATION_ID, VERSION) => return Ok(Kind::Current),
+        (APPLICATION_ID, VERSION) => {
+            // Reads the schema too, which the next statement needs: both under one lock.
+            let journal: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+            return Ok(if journal == "wal" { Kind::Logging } else { Kind::Current });
+        }
         (APPLICATION_ID, 1) => return Ok(Kind::Old),
         (APPLICATION_ID, version) if version > VERSION => return Err(too_new(version)),
         (0, 0) => {}

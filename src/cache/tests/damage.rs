@@ -320,7 +320,9 @@ fn a_trigger_that_somebody_planted_calls_nothing() {
         "CREATE TRIGGER planted BEFORE UPDATE ON domain BEGIN SELECT fts3_tokenizer('simple'), load_extension('x'); END;",
     );
     place.process().learn("a.example", policy("enforce", "a2", 0));
-    assert!(place.has_logged("safe use of "), "{:?}", place.lines.lock().unwrap());
+    // The bundled SQLite does not even have them.
+    let is_refused = place.has_logged("safe use of ") || place.has_logged("no such function");
+    assert!(is_refused, "{:?}", place.lines.lock().unwrap());
     assert_eq!((place.files_moved_aside(), place.process().id("a.example").as_deref()), (1, Some("a2")));
 }
 
