@@ -9,6 +9,8 @@ mod as_root;
 mod caught;
 #[path = "c/chains.rs"]
 mod chains;
+#[path = "c/fresh.rs"]
+mod fresh;
 #[path = "c/harness.rs"]
 mod harness;
 #[path = "c/stress.rs"]

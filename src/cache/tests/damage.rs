@@ -312,6 +312,17 @@ fn a_damaged_schema_is_damage() {
 }
 
 #[test]
+fn a_file_that_was_left_without_its_rollback_journal_gets_it_back_by_a_mere_read() {
+    let place = Place::new();
+    place.process().learn("a.example", enforce());
+    place.sql("cache.db", "PRAGMA journal_mode = WAL");
+    let formats = || fs::read(place.path("cache.db")).unwrap()[18..20].to_owned();
+    assert_eq!(formats(), [2, 2], "WAL");
+    assert!(place.process().id("a.example").is_some());
+    assert_eq!(formats(), [1, 1]);
+}
+
+#[test]
 fn a_trigger_that_somebody_planted_calls_nothing() {
     let place = Place::new();
     place.process().learn("a.example", enforce());
