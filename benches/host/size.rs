@@ -9,7 +9,7 @@ use std::path::PathBuf;
 const COUNTS: [u32; 3] = [1_000, 100_000, 1_000_000];
 
 /// The sizes are measured in turn, so many times.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 
 pub fn measure() {
     println!("## Many rows\n");
