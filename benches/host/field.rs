@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 
 /// A directory of its own for one measurement.
@@ -167,6 +167,28 @@ fn hash(n: u32) -> u64 {
     let mut hasher = DefaultHasher::new();
     n.hash(&mut hasher);
     hasher.finish()
+}
+
+/// The median of each column.
+pub fn medians<const COLUMNS: usize>(rows: &[[f64; COLUMNS]]) -> [f64; COLUMNS] {
+    std::array::from_fn(|at| {
+        let mut column: Vec<f64> = rows.iter().map(|row| row[at]).collect();
+        column.sort_by(f64::total_cmp);
+        column[column.len() / 2]
+    })
+}
+
+/// The processor time of this process, or of its children that have been waited for (`getrusage`).
+pub fn processor_time(of: libc::c_int) -> Duration {
+    // SAFETY: all zeroes is a value of this C structure, and the call writes to it alone.
+    let used = unsafe {
+        let mut used: libc::rusage = std::mem::zeroed();
+        assert_eq!(libc::getrusage(of, &raw mut used), 0);
+        used
+    };
+    let time =
+        |at: libc::timeval| Duration::new(at.tv_sec.try_into().unwrap(), u32::try_from(at.tv_usec).unwrap() * 1000);
+    time(used.ru_utime) + time(used.ru_stime)
 }
 
 /// The shared library that was built with this benchmark.

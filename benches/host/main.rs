@@ -3,16 +3,29 @@
 //! Each group prints a table in Markdown with medians and with ratios to baselines of the same run. `doc/performance.md`
 //! records a run of all of them.
 
+mod exim;
+mod fetch;
 mod field;
 mod fresh;
 mod library;
+mod miss;
 mod size;
 mod warm;
 
 fn main() {
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    let groups: &[(&str, fn())] =
-        &[("warm", warm::measure), ("fresh", fresh::measure), ("size", size::measure), ("library", library::measure)];
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|word| word == fetch::WORD) {
+        return fetch::run(&arguments[1..]);
+    }
+    let wanted: Vec<String> = arguments.into_iter().filter(|argument| argument != "--bench").collect();
+    let groups: &[(&str, fn())] = &[
+        ("warm", warm::measure),
+        ("fresh", fresh::measure),
+        ("exim", exim::measure),
+        ("miss", miss::measure),
+        ("size", size::measure),
+        ("library", library::measure),
+    ];
     println!("{}\n", field::describe_machine());
     for (name, measure) in groups {
         if wanted.is_empty() || wanted.iter().any(|want| want == name) {
