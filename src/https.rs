@@ -6,6 +6,7 @@
 //! comes from a stranger.
 
 mod address;
+mod buffers;
 mod connect;
 
 pub(crate) use address::is_private;

@@ -2,18 +2,19 @@
 //!
 //! ureq's own pieces would start a thread to resolve a name and would build a TLS configuration for each agent.
 
+use super::buffers::GrowingBuffers;
 use crate::sys::fork::ClosedInChild;
 use crate::sys::socket;
 use crate::time::Deadline;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport};
+use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport};
 use ureq::{Error, Timeout};
 
 /// A resolver that has its answer already.
@@ -69,16 +70,40 @@ impl Connector for TlsConnector {
             return Err(Error::Timeout(Timeout::Connect));
         }
         let stream = socket::connect(self.address, limit).map_err(Error::Io)?;
-        let socket = TimedSocket { stream, deadline: self.deadline };
-        let connection = ClientConnection::new(Arc::clone(&self.config), name).map_err(Error::Rustls)?;
-        let mut stream = StreamOwned::new(connection, socket);
-        stream.conn.complete_io(&mut stream.sock).map_err(|error| match error.kind() {
+        let mut socket = TimedSocket { stream, deadline: self.deadline };
+        let mut connection = ClientConnection::new(Arc::clone(&self.config), name).map_err(Error::Rustls)?;
+        shake_hands(&mut connection, &mut socket).map_err(|error| match error.kind() {
             ErrorKind::UnexpectedEof => Error::ConnectionFailed,
             _ => Error::Io(error),
         })?;
-        let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
-        Ok(Some(TlsTransport { stream, buffers }))
+        Ok(Some(TlsTransport { stream: StreamOwned::new(connection, socket), buffers: GrowingBuffers::new() }))
     }
+}
+
+/// Goes on until the server has proved who it is. What we still have to say then goes out with the request, where the
+/// protocol allows that: one packet less for both sides.
+fn shake_hands(connection: &mut ClientConnection, socket: &mut TimedSocket) -> io::Result<()> {
+    while connection.is_handshaking() {
+        send(connection, socket)?;
+        if connection.read_tls(socket)? == 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        connection.process_new_packets().map_err(|error| {
+            // The server is told why, if that can be done at once; the fault is the same either way.
+            let _ = connection.write_tls(socket);
+            io::Error::new(ErrorKind::InvalidData, error)
+        })?;
+    }
+    Ok(())
+}
+
+fn send(connection: &mut ClientConnection, socket: &mut TimedSocket) -> io::Result<()> {
+    while connection.wants_write() {
+        if connection.write_tls(socket)? == 0 {
+            return Err(ErrorKind::WriteZero.into());
+        }
+    }
+    Ok(())
 }
 
 /// A socket whose reads and writes end at the deadline, also when signals interrupt them all the time.
@@ -121,6 +146,10 @@ impl Write for TimedSocket {
         self.until_deadline(TcpStream::set_write_timeout, |mut stream| stream.write(data))
     }
 
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.until_deadline(TcpStream::set_write_timeout, |mut stream| stream.write_vectored(parts))
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -128,7 +157,7 @@ impl Write for TimedSocket {
 
 pub struct TlsTransport {
     stream: StreamOwned<ClientConnection, TimedSocket>,
-    buffers: LazyBuffers,
+    buffers: GrowingBuffers,
 }
 
 impl Transport for TlsTransport {
@@ -138,7 +167,9 @@ impl Transport for TlsTransport {
 
     fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), Error> {
         let output = self.buffers.output().get(..amount).unwrap_or_default();
-        self.stream.write_all(output).and_then(|()| self.stream.flush()).map_err(told_if_cut)
+        let StreamOwned { conn, sock } = &mut self.stream;
+        // The stream's own way of writing would send what is left of the handshake in a packet of its own.
+        conn.writer().write_all(output).and_then(|()| send(conn, sock)).map_err(told_if_cut)
     }
 
     fn await_input(&mut self, _: NextTimeout) -> Result<bool, Error> {

@@ -232,7 +232,7 @@ fn exactly_one_name_is_asked_for_the_record_and_no_parent() {
 }
 
 #[test]
-fn a_fetch_asks_for_the_record_and_both_families_once() {
+fn a_fetch_asks_for_the_record_and_both_families_once_and_connects_once() {
     let stage = Stage::new();
     stage.publish("good.test");
     stage.publish("sub.good.test");
@@ -241,6 +241,7 @@ fn a_fetch_asks_for_the_record_and_both_families_once() {
     assert_eq!(log.remove(0), "TXT _mta-sts.sub.good.test");
     log.sort();
     assert_eq!(log, ["A mta-sts.sub.good.test", "AAAA mta-sts.sub.good.test"]);
+    assert_eq!((stage.world.https_connections(), stage.world.https_log().len()), (1, 1));
 }
 
 // Conformance: S3.4-3.
