@@ -4,7 +4,7 @@
 # make check   installs what the tests need and runs all of them
 # make torture runs at length what `make check` runs briefly, and the C programs under sanitizers; it stops by itself
 # make fuzz    fuzzes each parser for five minutes; needs cargo-fuzz and a nightly toolchain
-# make bench   measures
+# make bench   measures, and stops by itself
 # make header  rewrites include/mtasts.h from the sources
 
 CARGO ?= cargo
@@ -59,8 +59,9 @@ torture: tools
 fuzz:
 	fuzz/run.sh
 
+# The library is built with the benchmarks. What they need and do not find is told as SKIPPED.
 bench:
-	$(CARGO) bench --locked
+	timeout 3600 $(CARGO) bench --locked
 
 header:
 	MTASTS_WRITE_HEADER=1 $(CARGO) test --locked --test header
