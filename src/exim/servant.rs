@@ -148,7 +148,8 @@ fn serve(face: &Face, question: Question, arguments: &[&[u8]], deadline: Deadlin
         Verdict::Text(text) => ('t', text),
         Verdict::Hold(why) => ('h', why),
     };
-    let _ = writeln!(&**pipe, "{kind}{}", one_line(text));
+    // At once: each write wakes the parent.
+    let _ = (&**pipe).write_all(format!("{kind}{}\n", one_line(text)).as_bytes());
 }
 
 fn one_line(text: &str) -> String {
