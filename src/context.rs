@@ -100,7 +100,7 @@ impl Context {
         dns::make_ready();
         https::make_ready();
         let cache = Arc::new(Cache::new(&settings));
-        let trust = Arc::new(Trust::new(settings.ca_file.clone()));
+        let trust = Trust::of(settings.ca_file.as_deref());
         let logger = Arc::new(Logger::new());
         Self { parts: Published::new(Parts::new(settings, cache, trust, &logger)), logger, clock }
     }
@@ -130,8 +130,7 @@ impl Context {
             let is_same_cache = shape(&settings) == shape(&old.settings);
             let cache = if is_same_cache { Arc::clone(&old.cache) } else { Arc::new(Cache::new(&settings)) };
             let is_same_trust = settings.ca_file == old.settings.ca_file;
-            let trust =
-                if is_same_trust { Arc::clone(&old.trust) } else { Arc::new(Trust::new(settings.ca_file.clone())) };
+            let trust = if is_same_trust { Arc::clone(&old.trust) } else { Trust::of(settings.ca_file.as_deref()) };
             Ok(Parts::new(settings, cache, trust, &self.logger))
         })?;
         if !Arc::ptr_eq(&before, &self.parts.get().cache) {

@@ -80,6 +80,11 @@ impl Trust {
         Self { ca_file, loaded: ForkSafe::new(Work::Memory, || None) }
     }
 
+    /// Trusts the roots in `ca_file`, else those of the system, which all who ask for them share. Reads nothing yet.
+    pub fn of(ca_file: Option<&Path>) -> Arc<Self> {
+        ca_file.map_or_else(Self::of_system, |path| Arc::new(Self::new(Some(path.to_owned()))))
+    }
+
     /// Trusts the roots of the system; one for the whole process. It is published by a race and never waits, so that
     /// no forked child can find it half made.
     pub fn of_system() -> Arc<Self> {
@@ -361,6 +366,13 @@ mod tests {
         });
         std::fs::remove_file(&path).unwrap();
         trust.client_config().unwrap();
+    }
+
+    #[test]
+    fn the_roots_of_the_system_are_one_for_all_and_those_of_a_file_are_not() {
+        assert!(Arc::ptr_eq(&Trust::of(None), &Trust::of_system()));
+        let path = Path::new("/nonexistent/ca.pem");
+        assert!(!Arc::ptr_eq(&Trust::of(Some(path)), &Trust::of(Some(path))));
     }
 
     #[test]
