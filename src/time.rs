@@ -116,7 +116,9 @@ pub struct Deadline(Duration);
 impl Deadline {
     /// A deadline that lies this far ahead.
     pub fn after(limit: Duration) -> Self {
-        Self(clock::monotonic().saturating_add(limit))
+        // Nobody waits for longer than a day.
+        const LONGEST: Duration = Duration::from_secs(86_400);
+        Self(clock::monotonic().saturating_add(limit.min(LONGEST)))
     }
 
     /// The earlier of this deadline and one that lies `limit` ahead.

@@ -20,8 +20,8 @@ use crate::sys::clock;
 use crate::sys::log::{Level, Sink};
 use crate::time::{Deadline, UnixTime};
 use lock::Turns;
-use memory::{Entry, Memory};
-use sqlite::Database;
+use memory::{Entry, Memory, State};
+use sqlite::{Database, Stamp};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -61,12 +61,12 @@ impl Cache {
         }
     }
 
-    /// Lets `look` see the row of a domain that memory has, if it is known to be what the database has: neither a lock nor
+    /// Lets `look` see the row of a domain that memory has, if it is known to be what the database has: without
     /// a system call. It must be brief, and must not come back here.
     pub fn glance<R>(&self, domain: &PolicyDomain, look: impl FnOnce(&Row) -> R) -> Option<R> {
         let now = clock::monotonic_milliseconds();
         let is_recent = |moment: u64| now.saturating_sub(moment) < MEMORY_TRUST;
-        let known_edition = is_recent(self.looked_at.load(Ordering::Relaxed)).then(|| self.database.edition());
+        let known_edition = is_recent(self.looked_at.load(Ordering::Acquire)).then(|| self.database.edition());
         let is_current = |entry: &Entry| {
             is_recent(entry.loaded) || entry.stored_in.is_some() && known_edition == Some(entry.edition)
         };
@@ -116,9 +116,8 @@ impl Cache {
         if is_current {
             return Ok(remembered);
         }
-        let edition = self.database.edition();
-        let found = match self.database.read(domain, deadline, log) {
-            Ok(found) => found.map(Arc::new),
+        let (found, stamp) = match self.database.read(domain, deadline, log) {
+            Ok((found, stamp)) => (found.map(Arc::new), stamp),
             Err(problem) => {
                 log.line(Level::Error, &format!("{problem}; policies are kept in memory only"));
                 // Before anything counts as not cached, the file is read as it lies there.
@@ -129,7 +128,7 @@ impl Cache {
                         Known { row, stored_in: self.database.number() }
                     }
                 };
-                self.memory.put(domain, &known.row, edition, known.stored_in, now);
+                self.memory.put(domain, &known.row, known.stored_in, now, || State::Unknown);
                 return Ok(Some(known));
             }
         };
@@ -141,7 +140,7 @@ impl Cache {
                 Some(self.store_policy(domain, only_here.row, now, deadline, log))
             }
             (Some(row), _) => {
-                self.memory.put(domain, &row, edition, stored_in, now);
+                self.memory.put(domain, &row, stored_in, now, || self.state_read(stamp));
                 Some(Known { row, stored_in })
             }
             (None, Some(only_here)) => Some(self.store_policy(domain, only_here.row, now, deadline, log)),
@@ -164,11 +163,11 @@ impl Cache {
 
     /// The state of the database, as it was at most `trust` before `now`.
     fn recent_edition(&self, now: u64, trust: u64, deadline: Deadline, log: &dyn Sink) -> u64 {
-        if now.saturating_sub(self.looked_at.load(Ordering::Relaxed)) >= trust {
+        if now.saturating_sub(self.looked_at.load(Ordering::Acquire)) >= trust {
             if let Err(problem) = self.database.look_for_changes(deadline, log) {
                 log.line(Level::Error, &format!("{problem}; policies are kept in memory only"));
             }
-            self.looked_at.store(now, Ordering::Relaxed);
+            self.looked_at.store(now, Ordering::Release);
         }
         self.database.edition()
     }
@@ -183,22 +182,25 @@ impl Cache {
         deadline: Deadline,
         log: &dyn Sink,
     ) -> Known {
-        let edition = self.database.edition();
         let stored = self.database.store_policy(domain, &row, now, deadline, log);
         let stored_in = self.database.number();
         match stored {
-            Ok(true) => {
-                self.memory.put(domain, &row, edition, stored_in, now);
+            Ok((true, stamp)) => {
+                self.memory.put(domain, &row, stored_in, now, || self.state_written(stamp));
                 Known { row, stored_in }
             }
-            Ok(false) => {
-                let later = self.database.read(domain, deadline, log).ok().flatten().map(Arc::new);
-                let row = later.unwrap_or(row);
-                self.memory.put(domain, &row, edition, stored_in, now);
+            Ok((false, _)) => {
+                let later = self.database.read(domain, deadline, log).ok();
+                let (row, stamp) = match later {
+                    Some((Some(later), stamp)) => (Arc::new(later), Some(stamp)),
+                    _ => (row, None),
+                };
+                let state = || stamp.map_or(State::Unknown, |stamp| self.state_read(stamp));
+                self.memory.put(domain, &row, stored_in, now, state);
                 Known { row, stored_in }
             }
             Err(problem) => {
-                self.memory.put(domain, &row, edition, None, now);
+                self.memory.put(domain, &row, None, now, || State::Unknown);
                 log.line(Level::Error, &format!("{problem}; policies are kept in memory only"));
                 Known { row, stored_in: None }
             }
@@ -208,19 +210,29 @@ impl Cache {
     /// Keeps what a check of `known` has found. It concerns the policy of `known` and touches no other; with a policy
     /// that was purged meanwhile the check is forgotten.
     pub fn store_check(&self, domain: &PolicyDomain, known: &Known, now: UnixTime, deadline: Deadline, log: &dyn Sink) {
-        let edition = self.database.edition();
         let stored = self.database.store_check(domain, &known.row, now, deadline, log);
         let stored_in = self.database.number();
         match stored {
-            Ok(true) => self.memory.put(domain, &known.row, edition, stored_in, now),
-            Ok(false) if known.stored_in == stored_in => self.memory.forget(domain),
+            Ok((true, stamp)) => self.memory.put(domain, &known.row, stored_in, now, || self.state_written(stamp)),
+            // The policy was purged; or there is one although none was known, which is read when it is next asked for.
+            Ok((false, _)) if known.stored_in == stored_in || known.row.policy.is_none() => self.memory.forget(domain),
             // The file is another one than that which had the policy, or none ever had it.
-            Ok(false) => drop(self.store_policy(domain, Arc::clone(&known.row), now, deadline, log)),
+            Ok((false, _)) => drop(self.store_policy(domain, Arc::clone(&known.row), now, deadline, log)),
             Err(problem) => {
-                self.memory.put(domain, &known.row, edition, known.stored_in, now);
+                self.memory.put(domain, &known.row, known.stored_in, now, || State::Unknown);
                 log.line(Level::Error, &format!("{problem}; policies are kept in memory only"));
             }
         }
+    }
+
+    /// The state of a row that was read: older, perhaps, than what another thread has written meanwhile.
+    fn state_read(&self, stamp: Stamp) -> State {
+        if self.database.is_latest(stamp) { State::Of(stamp.edition) } else { State::Overtaken }
+    }
+
+    /// The state of a row that was written: no longer, perhaps, what the database has.
+    fn state_written(&self, stamp: Stamp) -> State {
+        if self.database.is_latest(stamp) { State::Of(stamp.edition) } else { State::Unknown }
     }
 
     /// Queues up for being the one who asks about a domain. `None` where that cannot be arranged.

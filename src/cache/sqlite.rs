@@ -7,6 +7,7 @@
 mod open;
 mod schema;
 
+use super::memory::NO_EDITION;
 use super::row::{Check, Row, StoredPolicy, is_id, is_later, trusted_time};
 use crate::reason::Reason;
 use crate::syntax::{Mode, PolicyDomain};
@@ -37,8 +38,18 @@ pub struct Database {
     opened: ForkSafe<Option<Opened>>,
     /// The inode of the file that was last in use; 0 before the first.
     number: AtomicU64,
-    /// Counts how often the content was found changed by others.
+    /// Counts how often the content was found changed by others, from 1.
     edition: AtomicU64,
+    /// Counts what this process has written.
+    writes: AtomicU64,
+}
+
+/// The moment of the file to which a row belongs.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp {
+    /// By what others have written; [`NO_EDITION`] if that is not known.
+    pub edition: u64,
+    writes: u64,
 }
 
 /// Why an operation on the database did not come about.
@@ -95,7 +106,8 @@ impl Database {
             max_rows,
             opened: ForkSafe::new(Work::Disk, || None),
             number: AtomicU64::new(0),
-            edition: AtomicU64::new(0),
+            edition: AtomicU64::new(1),
+            writes: AtomicU64::new(0),
         }
     }
 
@@ -109,25 +121,37 @@ impl Database {
         self.edition.load(Ordering::Acquire)
     }
 
-    /// Counts a new edition if others have changed the content since the last look, or if that cannot be told.
-    pub fn look_for_changes(&self, deadline: Deadline, log: &dyn Sink) -> Result<(), String> {
-        let is_known = self.run(deadline, log, |opened| opened.is_known_state())?;
-        if !is_known {
-            self.edition.fetch_add(1, Ordering::Release);
-        }
-        Ok(())
+    /// Whether this process has written nothing since the moment of a stamp.
+    pub fn is_latest(&self, stamp: Stamp) -> bool {
+        self.writes.load(Ordering::Acquire) == stamp.writes
     }
 
-    pub fn read(&self, domain: &PolicyDomain, deadline: Deadline, log: &dyn Sink) -> Result<Option<Row>, String> {
-        let (row, was_watched) = self.run(deadline, log, |opened| {
-            let was_watched = opened.watch()?;
+    /// Counts a new edition if others have changed the content since the last look, or if that cannot be told.
+    pub fn look_for_changes(&self, deadline: Deadline, log: &dyn Sink) -> Result<(), String> {
+        self.run(deadline, log, |opened| {
+            schema::read(opened.for_reading(), || opened.count_changes(&self.edition))?;
+            Ok(())
+        })
+    }
+
+    pub fn read(
+        &self,
+        domain: &PolicyDomain,
+        deadline: Deadline,
+        log: &dyn Sink,
+    ) -> Result<(Option<Row>, Stamp), String> {
+        self.run(deadline, log, |opened| {
             let connection = opened.for_reading();
-            Ok((schema::read(connection, || select(connection, domain))?, was_watched))
-        })?;
-        if !was_watched {
-            self.edition.fetch_add(1, Ordering::Release);
-        }
-        Ok(row)
+            schema::read(connection, || {
+                // A process that asks a single question need not know of changes.
+                let edition = match opened.is_first_use() {
+                    true => NO_EDITION,
+                    false => opened.count_changes(&self.edition)?,
+                };
+                let stamp = Stamp { edition, writes: self.writes.load(Ordering::Acquire) };
+                Ok((select(connection, domain)?, stamp))
+            })
+        })
     }
 
     /// The domains whose policy is to be fetched anew, the least recently tried first; at most `limit` of those that
@@ -169,8 +193,8 @@ impl Database {
         now: UnixTime,
         deadline: Deadline,
         log: &dyn Sink,
-    ) -> Result<bool, String> {
-        let (is_stored, has_room) = self.write(deadline, log, |transaction| {
+    ) -> Result<(bool, Stamp), String> {
+        let ((is_stored, has_room), stamp) = self.write(deadline, log, |transaction| {
             let count = schema::row_count(transaction)?;
             let is_newest = !has_later_policy(transaction, domain, row, now)?;
             if is_newest {
@@ -178,10 +202,11 @@ impl Database {
             }
             Ok((is_newest, schema::make_room(transaction, domain.as_str(), count, self.max_rows, now)?))
         })?;
-        if has_room { Ok(is_stored) } else { Err(self.full()) }
+        if has_room { Ok((is_stored, stamp)) } else { Err(self.full()) }
     }
 
-    /// Stores a check beside the policy that it concerns; returns whether that was there.
+    /// Stores a check beside the policy that it concerns; returns whether the file has that policy, or none if there is to
+    /// be none.
     pub fn store_check(
         &self,
         domain: &PolicyDomain,
@@ -189,14 +214,14 @@ impl Database {
         now: UnixTime,
         deadline: Deadline,
         log: &dyn Sink,
-    ) -> Result<bool, String> {
+    ) -> Result<(bool, Stamp), String> {
         self.write(deadline, log, |transaction| match &row.policy {
             Some(stored) => update_check(transaction, domain, row, stored),
             None => {
                 let count = schema::row_count(transaction)?;
-                upsert_check(transaction, domain, row)?;
+                let has_policy = upsert_check(transaction, domain, row)?;
                 schema::make_room(transaction, domain.as_str(), count, self.max_rows, now)?;
-                Ok(true)
+                Ok(!has_policy)
             }
         })
     }
@@ -221,12 +246,14 @@ impl Database {
         deadline: Deadline,
         log: &dyn Sink,
         work: impl Fn(&Transaction<'_>) -> rusqlite::Result<T>,
-    ) -> Result<T, String> {
+    ) -> Result<(T, Stamp), String> {
         self.run(deadline, log, |opened| {
             let transaction = Transaction::new_unchecked(opened.for_writing()?, TransactionBehavior::Immediate)?;
+            let edition = opened.count_changes(&self.edition)?;
             let value = schema::read(&transaction, || work(&transaction))?;
             transaction.commit()?;
-            Ok(value)
+            let writes = self.writes.fetch_add(1, Ordering::AcqRel).wrapping_add(1);
+            Ok((value, Stamp { edition, writes }))
         })
     }
 
@@ -397,7 +424,7 @@ fn has_later_policy(
 }
 
 fn upsert_policy(transaction: &Transaction<'_>, domain: &PolicyDomain, row: &Row) -> rusqlite::Result<()> {
-    let Some(stored) = &row.policy else { return upsert_check(transaction, domain, row) };
+    let Some(stored) = &row.policy else { return upsert_check(transaction, domain, row).map(drop) };
     let mode = match stored.policy.mode() {
         Mode::None => 0,
         Mode::Testing => 1,
@@ -432,25 +459,29 @@ fn upsert_policy(transaction: &Transaction<'_>, domain: &PolicyDomain, row: &Row
     Ok(())
 }
 
-/// For a domain that is not known to have a policy; should another process have stored one, that stays.
-fn upsert_check(transaction: &Transaction<'_>, domain: &PolicyDomain, row: &Row) -> rusqlite::Result<()> {
+/// For a domain that is not known to have a policy; should another process have stored one, that stays. Returns whether
+/// there is one.
+fn upsert_check(transaction: &Transaction<'_>, domain: &PolicyDomain, row: &Row) -> rusqlite::Result<bool> {
     transaction
         .prepare_cached(
             "INSERT INTO domain (name, checked_at, checked_until, check_reason, refresh_at, failures)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)
              ON CONFLICT (name) DO UPDATE SET
                  checked_at = excluded.checked_at, checked_until = excluded.checked_until,
-                 check_reason = excluded.check_reason, refresh_at = excluded.refresh_at, failures = excluded.failures",
+                 check_reason = excluded.check_reason, refresh_at = excluded.refresh_at, failures = excluded.failures
+             RETURNING body IS NOT NULL",
         )?
-        .execute(params![
-            domain.as_str(),
-            row.check.at.0,
-            row.check.until.0,
-            row.check.reason as i32,
-            row.refresh_at.0,
-            row.failures_to_text(),
-        ])?;
-    Ok(())
+        .query_row(
+            params![
+                domain.as_str(),
+                row.check.at.0,
+                row.check.until.0,
+                row.check.reason as i32,
+                row.refresh_at.0,
+                row.failures_to_text(),
+            ],
+            |columns| columns.get(0),
+        )
 }
 
 /// For a domain whose policy was checked; returns whether just that policy is still there.

@@ -6,11 +6,12 @@ use crate::context::Context;
 use crate::discovery::{Answer, Effort};
 use crate::syntax::{Mode, MxHost, MxPattern, PolicyDomain};
 use crate::sys::fork::{ForkSafe, Work};
-use crate::sys::stripe::{Hold, Shared};
+use crate::sys::stripe::{self, Hold, Shared};
 use crate::sys::thread::CallGuard;
 use once_cell::race::OnceBox;
 use std::ffi::{c_char, c_int};
 use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// No policy applies, or one of mode none: MTA-STS sets no constraint.
 pub const MTASTS_MODE_NONE: c_int = 0;
@@ -44,21 +45,62 @@ pub(super) fn mode_code(answer: &Answer) -> c_int {
 }
 
 /// The default context. The box is published by a race and never waits, so that no forked child can find it half made.
-static DEFAULT: OnceBox<ForkSafe<Option<Shared<Context>>>> = OnceBox::new();
+static DEFAULT: OnceBox<Default> = OnceBox::new();
 
-fn default_holder() -> &'static ForkSafe<Option<Shared<Context>>> {
-    DEFAULT.get_or_init(|| Box::new(ForkSafe::new(Work::Memory, || None)))
+struct Default {
+    current: ForkSafe<Option<Shared<Context>>>,
+    /// Counts how often it was closed.
+    era: AtomicU64,
+    /// What threads use of it, each in a place of its own, and the era of that.
+    places: [ForkSafe<Held>; stripe::COUNT],
 }
 
-fn default_context() -> Result<Hold<Context>, Failure> {
-    if let Some(context) = default_holder().read(|context| context.as_ref().map(Shared::hold)).flatten() {
-        return Ok(context);
+type Held = Option<(u64, Hold<Context>)>;
+
+impl Default {
+    fn get() -> &'static Self {
+        DEFAULT.get_or_init(|| {
+            Box::new(Self {
+                current: ForkSafe::new(Work::Memory, || None),
+                era: AtomicU64::new(0),
+                places: std::array::from_fn(|_| ForkSafe::new(Work::Memory, || None)),
+            })
+        })
     }
-    let made = Context::new(None).map_err(|fault| Failure::new(MTASTS_INVALID_CONFIG, fault.to_string()))?;
-    let made = Shared::new(made);
-    let hold = made.hold();
-    let kept = default_holder().with(|context| context.get_or_insert(made).hold());
-    Ok(kept.unwrap_or(hold))
+
+    fn context(&self) -> Result<Hold<Context>, Failure> {
+        let era = self.era.load(Ordering::Acquire);
+        let place = stripe::of_this_thread(&self.places);
+        let of_era =
+            |held: &mut Held| held.as_ref().filter(|(its_era, _)| *its_era == era).map(|(_, context)| context.clone());
+        if let Some(context) = place.with(of_era).flatten() {
+            return Ok(context);
+        }
+        let known = self.current.with(|current| current.as_ref().map(Shared::hold)).flatten();
+        let context = known.map_or_else(|| self.make(), Ok)?;
+        let before = place.with(|held| held.replace((era, context.clone())));
+        drop(before);
+        Ok(context)
+    }
+
+    fn make(&self) -> Result<Hold<Context>, Failure> {
+        let made = Context::new(None).map_err(|fault| Failure::new(MTASTS_INVALID_CONFIG, fault.to_string()))?;
+        let made = Shared::new(made);
+        // Held beyond the lock, lest one that comes too late be taken down under it.
+        let own = made.hold();
+        Ok(self.current.with(|current| current.get_or_insert(made).hold()).unwrap_or(own))
+    }
+
+    fn close(&self) {
+        let current = self.current.with(Option::take).flatten();
+        self.era.fetch_add(1, Ordering::AcqRel);
+        for place in &self.places {
+            drop(place.with(Option::take));
+        }
+        if let Some(context) = current {
+            context.hold().close();
+        }
+    }
 }
 
 /// Tells which version of the library is loaded, as "MAJOR.MINOR.PATCH".
@@ -95,7 +137,7 @@ pub unsafe extern "C" fn mtasts_lookup(domain: *const c_char, buf: *mut c_char, 
         // The domain is read before the buffer is cleared, in case the caller lets one array be both.
         let domain = bytes(domain, "domain").map(PolicyDomain::parse);
         let mut buffer = TextBuffer::new(buf, len, "buf")?;
-        let answer = default_context()?.query_about(domain?, Effort::default(), None);
+        let answer = Default::get().context()?.query_about(domain?, Effort::default(), None);
         let patterns = answer.policy.as_ref().map_or(&[][..], |stored| stored.policy.mx());
         buffer.put_joined(patterns.iter().map(MxPattern::as_str))?;
         Ok(mode_code(&answer))
@@ -132,9 +174,8 @@ pub unsafe extern "C" fn mtasts_match_mx(patterns: *const c_char, mx_host: *cons
 pub extern "C" fn mtasts_cleanup() {
     let _thread = CallGuard::enter();
     pure((), || {
-        let context = DEFAULT.get().and_then(|holder| holder.with(Option::take).flatten());
-        if let Some(context) = context {
-            context.hold().close();
+        if let Some(default) = DEFAULT.get() {
+            default.close();
         }
     });
 }

@@ -15,7 +15,7 @@ use std::cell::Cell;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// The longest that the host's fork() waits for us.
@@ -46,8 +46,9 @@ fn gate(work: Work) -> &'static Gate {
 #[derive(Debug)]
 struct Gate {
     work: Work,
-    /// Threads inside in the low half, forks under way in the high half.
-    state: AtomicU64,
+    /// In as many places as there are stripes, of which a thread uses one: threads inside in the low half, forks under
+    /// way in the high half.
+    places: [Apart<AtomicU64>; stripe::COUNT],
     /// The generation of the last child on the way here that was forked while a thread was inside: what is older than
     /// that may be half done and stays locked for ever.
     torn_in: AtomicU64,
@@ -58,41 +59,52 @@ const INSIDE: u64 = ONE_FORK - 1;
 
 impl Gate {
     const fn new(work: Work) -> Self {
-        Self { work, state: AtomicU64::new(0), torn_in: AtomicU64::new(0) }
+        let places = [const { Apart(AtomicU64::new(0)) }; stripe::COUNT];
+        Self { work, places, torn_in: AtomicU64::new(0) }
     }
 
     fn close(&self) {
-        self.state.fetch_add(ONE_FORK, Ordering::SeqCst);
+        for place in &self.places {
+            place.0.fetch_add(ONE_FORK, Ordering::SeqCst);
+        }
     }
 
     /// Whether another thread is inside. The calling one is if a signal handler forks that has interrupted it: nobody
     /// can wait for that.
     fn has_others_inside(&self) -> bool {
-        let inside = self.state.load(Ordering::SeqCst) & INSIDE;
+        let inside = |place: &Apart<AtomicU64>| place.0.load(Ordering::SeqCst) & INSIDE;
+        let inside: u64 = self.places.iter().map(inside).sum();
         inside != 0 && inside > self.with_own_stays(Cell::get)
     }
 
     fn open(&self) {
-        // In a child that a signal handler has forked meanwhile it is open already.
-        let opened = |state: u64| state.checked_sub(ONE_FORK);
-        let _ = self.state.fetch_update(Ordering::SeqCst, Ordering::SeqCst, opened);
+        for place in &self.places {
+            // In a child that a signal handler has forked meanwhile it is open already.
+            let opened = |state: u64| state.checked_sub(ONE_FORK);
+            let _ = place.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, opened);
+        }
     }
 
     fn open_in_child(&self, generation: u64) {
-        if self.state.swap(0, Ordering::SeqCst) & INSIDE != 0 {
+        let mut is_torn = false;
+        for place in &self.places {
+            is_torn |= place.0.swap(0, Ordering::SeqCst) & INSIDE != 0;
+        }
+        if is_torn {
             self.torn_in.store(generation, Ordering::SeqCst);
             self.with_own_stays(|stays| stays.set(0));
         }
     }
 
     fn enter(&'static self) -> Inside {
+        let place = &stripe::of_this_thread(&self.places).0;
         loop {
-            let entered = self.state.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |state| {
+            let entered = place.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |state| {
                 (state < ONE_FORK).then_some(state.wrapping_add(1))
             });
             if entered.is_ok() {
                 self.with_own_stays(|stays| stays.set(stays.get().saturating_add(1)));
-                return Inside { gate: self, generation: generation() };
+                return Inside { gate: self, place, generation: generation() };
             }
             std::thread::sleep(PAUSE);
         }
@@ -115,6 +127,7 @@ impl Gate {
 /// A thread's stay inside a gate.
 struct Inside {
     gate: &'static Gate,
+    place: &'static AtomicU64,
     generation: u64,
 }
 
@@ -124,30 +137,8 @@ impl Drop for Inside {
         if self.generation == generation() {
             self.gate.with_own_stays(|stays| stays.set(stays.get().saturating_sub(1)));
             let left = |state: u64| (state & INSIDE != 0).then(|| state.wrapping_sub(1));
-            let _ = self.gate.state.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left);
+            let _ = self.place.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left);
         }
-    }
-}
-
-/// Threads that are reading some guarded value, each counted in a place of its own.
-static READERS: [Apart<AtomicUsize>; stripe::COUNT] = [const { Apart(AtomicUsize::new(0)) }; stripe::COUNT];
-
-/// A thread's stay among the readers.
-struct Reading(&'static AtomicUsize);
-
-impl Reading {
-    fn begin() -> Self {
-        let place = &stripe::of_this_thread(&READERS).0;
-        place.fetch_add(1, Ordering::SeqCst);
-        Self(place)
-    }
-}
-
-impl Drop for Reading {
-    fn drop(&mut self) {
-        // Nobody is counted any more in a child that a signal handler has forked meanwhile.
-        let left = |readers: usize| readers.checked_sub(1);
-        let _ = self.0.fetch_update(Ordering::Release, Ordering::Relaxed, left);
     }
 }
 
@@ -187,6 +178,11 @@ fn register() {
     REGISTRATION.store(if outcome == 0 { DONE } else { NOT_YET }, Ordering::SeqCst);
 }
 
+/// The generation in which memory began anew, since a fork caught a thread at it; 0 if that has not happened.
+pub fn memory_torn_in() -> u64 {
+    MEMORY_GATE.torn_in.load(Ordering::Relaxed)
+}
+
 /// Which process this is, counted by forks. A value made under another generation belongs to another process.
 pub fn generation() -> u64 {
     GENERATION.load(Ordering::Relaxed)
@@ -215,9 +211,6 @@ extern "C" fn after_fork_in_child() {
     let generation = GENERATION.fetch_add(1, Ordering::SeqCst).wrapping_add(1);
     MEMORY_GATE.open_in_child(generation);
     DISK_GATE.open_in_child(generation);
-    for place in &READERS {
-        place.0.store(0, Ordering::SeqCst);
-    }
     for place in &NOT_FOR_CHILDREN {
         let descriptor = place.swap(NO_DESCRIPTOR, Ordering::SeqCst);
         if descriptor != NO_DESCRIPTOR {
@@ -305,59 +298,15 @@ pub struct ForkSafe<T> {
     make: fn() -> T,
 }
 
+/// The value; threads that use neighbours do not wait for each other's cache lines.
 #[derive(Debug)]
+#[repr(align(128))]
 struct Guarded<T> {
     generation: u64,
-    /// Whether a thread has the lock and may change the value; readers stay out meanwhile.
-    is_changing: AtomicBool,
     value: Mutex<T>,
 }
 
-impl<T> Guarded<T> {
-    /// The value, with nobody else at it.
-    fn change<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
-        let mut value = self.value.lock();
-        let _changing = Changing::begin(&self.is_changing);
-        work(&mut value)
-    }
-}
-
-/// The time in which a value may change.
-struct Changing<'a>(&'a AtomicBool);
-
-impl<'a> Changing<'a> {
-    /// Sends readers away, and waits for those who were there before.
-    fn begin(is_changing: &'a AtomicBool) -> Self {
-        is_changing.store(true, Ordering::SeqCst);
-        for place in &READERS {
-            wait_while(|| place.0.load(Ordering::SeqCst) != 0);
-        }
-        Self(is_changing)
-    }
-}
-
-impl Drop for Changing<'_> {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
-    }
-}
-
-/// For what others are done with in less than a microsecond, unless they are not running.
-fn wait_while(is_so: impl Fn() -> bool) {
-    const SPINS: u32 = 100;
-    let mut spins: u32 = 0;
-    while is_so() {
-        if spins < SPINS {
-            spins = spins.saturating_add(1);
-            std::hint::spin_loop();
-        } else {
-            std::thread::sleep(PAUSE);
-        }
-    }
-}
-
-// SAFETY: the value is handed out under its lock, to one thread at a time, which is sound for `T: Send`; `read` hands it
-// to many and asks for `T: Sync`.
+// SAFETY: the value is handed out under its lock only, to one thread at a time, which is sound for `T: Send`.
 unsafe impl<T: Send> Sync for ForkSafe<T> {}
 // SAFETY: it owns its value.
 unsafe impl<T: Send> Send for ForkSafe<T> {}
@@ -370,8 +319,7 @@ impl<T> ForkSafe<T> {
     }
 
     fn guard(make: fn() -> T) -> *mut Guarded<T> {
-        let is_changing = AtomicBool::new(false);
-        Box::into_raw(Box::new(Guarded { generation: generation(), is_changing, value: Mutex::new(make()) }))
+        Box::into_raw(Box::new(Guarded { generation: generation(), value: Mutex::new(make()) }))
     }
 
     /// Lets `work` use the value. It must not wait for the network, and must not call `with` again or the host.
@@ -382,25 +330,8 @@ impl<T> ForkSafe<T> {
     pub fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> Option<R> {
         let guarded = self.usable()?;
         let _inside = gate(self.work).enter();
-        Some(guarded.change(work))
-    }
-
-    /// Lets `work` look at the value, beside other readers and without a write that they would have to wait for. It must
-    /// be brief: it must not wait for anything, call `with` or `read` again, or call the host. `None` as for `with`.
-    pub fn read<R>(&self, work: impl FnOnce(&T) -> R) -> Option<R>
-    where
-        T: Sync,
-    {
-        let guarded = self.usable()?;
-        loop {
-            let reading = Reading::begin();
-            if !guarded.is_changing.load(Ordering::SeqCst) {
-                // SAFETY: nobody changes the value until there are no readers any more.
-                return Some(work(unsafe { &*guarded.value.data_ptr() }));
-            }
-            drop(reading);
-            wait_while(|| guarded.is_changing.load(Ordering::Relaxed));
-        }
+        let mut value = guarded.value.lock();
+        Some(work(&mut value))
     }
 
     /// The value, or a new one if a thread which is gone has it in its hands. On the disk there is none then: what was
@@ -449,6 +380,7 @@ impl<T> Drop for ForkSafe<T> {
 mod tests {
     use super::*;
     use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
 
     #[test]
     fn children_of_a_busy_process_find_the_value_whole_and_unlocked() {
@@ -486,43 +418,6 @@ mod tests {
         for thread in threads {
             thread.join().unwrap();
         }
-    }
-
-    #[test]
-    fn readers_see_no_half_change_and_children_of_readers_can_change_and_read() {
-        let guarded = Arc::new(ForkSafe::new(Work::Memory, || (0_u64, 0_u64)));
-        let stop = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            for _ in 0..3 {
-                scope.spawn(|| {
-                    while !stop.load(Ordering::Relaxed) {
-                        assert_eq!(guarded.read(|pair| pair.0 == pair.1), Some(true));
-                    }
-                });
-            }
-            for _ in 0..100 {
-                for _ in 0..100 {
-                    guarded.with(|pair| {
-                        pair.0 += 1;
-                        std::hint::spin_loop();
-                        pair.1 += 1;
-                    });
-                }
-                // SAFETY: the child only uses the guarded value and leaves by _exit; alarm ends it should it hang.
-                let child = unsafe { libc::fork() };
-                if child == 0 {
-                    unsafe { libc::alarm(20) };
-                    guarded.with(|pair| pair.0 = 7);
-                    let is_good = guarded.read(|pair| pair.0) == Some(7);
-                    unsafe { libc::_exit(i32::from(!is_good)) };
-                }
-                let mut status = -1;
-                assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-                assert_eq!(status, 0, "the child exits with 0");
-            }
-            stop.store(true, Ordering::Relaxed);
-        });
-        assert_eq!(guarded.read(|pair| *pair), Some((10_000, 10_000)));
     }
 
     /// Forks while a thread stays inside; returns what the child makes of the value.

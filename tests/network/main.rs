@@ -9,6 +9,7 @@ mod certificates;
 mod crowd;
 mod dns;
 mod https;
+mod memory;
 mod nameservers;
 mod persistence;
 #[cfg(feature = "cli")]

@@ -9,6 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 use std::cell::Cell;
 use std::ffi::CString;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// More bytes than any row of ours has: the memory of a host is not for whoever makes up a larger one.
@@ -26,7 +27,7 @@ pub struct Opened {
     had_log: bool,
     /// SQLite's count of the changes by others, when it was last asked for.
     data_version: Cell<Option<i64>>,
-    is_first_read: Cell<bool>,
+    is_used: Cell<bool>,
 }
 
 impl Opened {
@@ -44,21 +45,22 @@ impl Opened {
         Ok(&self.connection)
     }
 
-    /// Begins to count the changes by others before the second read: a process that asks a single question need not.
-    /// Returns whether they were counted before the read that is to come.
-    pub fn watch(&self) -> Result<bool, Trouble> {
-        if self.is_first_read.replace(false) || self.data_version.get().is_some() {
-            return Ok(true);
-        }
-        self.is_known_state()
+    /// Whether nothing has been asked through this connection yet.
+    pub fn is_first_use(&self) -> bool {
+        !self.is_used.replace(true)
     }
 
-    /// Whether nobody else has changed the file since the last look through this connection.
-    pub fn is_known_state(&self) -> Result<bool, Trouble> {
-        let version = schema::read(&self.connection, || {
-            self.connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
-        })?;
-        Ok(self.data_version.replace(Some(version)) == Some(version))
+    /// Counts a new edition if others have changed the file since the last look through this connection; returns which
+    /// one it is. To be called where a lock keeps others from changing it.
+    pub fn count_changes(&self, edition: &AtomicU64) -> rusqlite::Result<u64> {
+        let version = self.connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
+        if self.data_version.get() != Some(version) {
+            // First, so that no failure on the way loses it.
+            edition.fetch_add(1, Ordering::AcqRel);
+            self.data_version.set(Some(version));
+        }
+        self.is_used.set(true);
+        Ok(edition.load(Ordering::Acquire))
     }
 
     /// Closes the connection. One of the process that forked this one was idle at the fork: a child that caught it at work
@@ -127,7 +129,7 @@ fn open(path: &Path, has_log: bool, identity: Identity) -> Result<Opened, Troubl
         identity,
         had_log: has_log,
         data_version: Cell::new(None),
-        is_first_read: Cell::new(true),
+        is_used: Cell::new(false),
     };
     if has_log || !has_rollback_journal {
         opened.for_writing()?;
