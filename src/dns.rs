@@ -95,8 +95,8 @@ pub fn addresses(settings: &Settings, host: &str, deadline: Deadline) -> Answer<
 }
 
 /// What hickory makes on first use, for all threads together. It waits for whoever is at that, so that a child which was
-/// forked meanwhile would wait for ever; hence it is made when a context is, and a fork waits for it. False where that
-/// has been in vain.
+/// forked meanwhile would wait for ever; hence it is made beforehand, and a fork waits for it. False where that has been
+/// in vain.
 pub(crate) fn make_ready() -> bool {
     static READY: Once = Once::new();
     READY.ensure(|| {

@@ -35,6 +35,7 @@ impl mtasts_decision {
     }
 
     fn texts(&self) -> &Texts {
+        let _errno = ErrnoGuard::enter();
         self.texts.get_or_init(|| {
             let reason = c_text(&self.decision.text());
             Box::new(Texts { reason, sni: self.decision.sni.as_ref().map(|host| c_text(host.as_str())) })

@@ -42,6 +42,7 @@ impl mtasts_policy {
     }
 
     fn texts(&self) -> &Texts {
+        let _errno = ErrnoGuard::enter();
         self.texts.get_or_init(|| {
             let stored = self.answer.policy.as_deref();
             let (mx, lints) = stored.map_or_else(Default::default, |stored| {
