@@ -126,36 +126,50 @@ static void *run_thread(void *argument)
     return NULL;
 }
 
-static void measure(const char *name, int (*call)(uint32_t), int threads)
+struct measured {
+    double nanoseconds_per_call;
+    double calls_per_microsecond;
+};
+
+static struct measured measure(int (*call)(uint32_t), int threads)
 {
-    double each[ROUNDS], all[ROUNDS];
-    for (int round = 0; round < ROUNDS; round++) {
-        pthread_t handles[MOST_THREADS];
-        struct run runs[MOST_THREADS];
-        pthread_barrier_t barrier;
-        pthread_barrier_init(&barrier, NULL, (unsigned)threads);
-        for (int n = 0; n < threads; n++) {
-            runs[n] = (struct run){call, (size_t)n * 7919 % ORDER, 0, 0, &barrier};
-            pthread_create(&handles[n], NULL, run_thread, &runs[n]);
-        }
-        double nanoseconds_per_call = 0, calls_per_nanosecond = 0;
-        for (int n = 0; n < threads; n++) {
-            pthread_join(handles[n], NULL);
-            nanoseconds_per_call += (double)runs[n].nanoseconds / (double)runs[n].calls / threads;
-            calls_per_nanosecond += (double)runs[n].calls / (double)runs[n].nanoseconds;
-        }
-        pthread_barrier_destroy(&barrier);
-        each[round] = nanoseconds_per_call;
-        all[round] = calls_per_nanosecond * 1000;
+    pthread_t handles[MOST_THREADS];
+    struct run runs[MOST_THREADS];
+    struct measured sum = {0, 0};
+    pthread_barrier_t barrier;
+    pthread_barrier_init(&barrier, NULL, (unsigned)threads);
+    for (int n = 0; n < threads; n++) {
+        runs[n] = (struct run){call, (size_t)n * 7919 % ORDER, 0, 0, &barrier};
+        pthread_create(&handles[n], NULL, run_thread, &runs[n]);
     }
-    printf("%s %d %.1f %.2f\n", name, threads, median(each, ROUNDS), median(all, ROUNDS));
-    fflush(stdout);
+    for (int n = 0; n < threads; n++) {
+        pthread_join(handles[n], NULL);
+        sum.nanoseconds_per_call += (double)runs[n].nanoseconds / (double)runs[n].calls / threads;
+        sum.calls_per_microsecond += (double)runs[n].calls / (double)runs[n].nanoseconds * 1000;
+    }
+    pthread_barrier_destroy(&barrier);
+    return sum;
 }
 
-static void measure_all(const char *name, int (*call)(uint32_t))
+/* All in turn, so that what changes on the machine meanwhile meets all alike. */
+static void compare(int threads)
 {
-    for (int threads = 1; threads <= MOST_THREADS; threads *= 2)
-        measure(name, call, threads);
+    static const struct {
+        const char *name;
+        int (*call)(uint32_t);
+    } all[] = {{"table", bare}, {"rwlock", under_rwlock}, {"query", query}, {"lookup", lookup}, {"decide", decide}};
+    enum { CALLS = sizeof all / sizeof *all };
+    double each[CALLS][ROUNDS], together[CALLS][ROUNDS];
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int n = 0; n < CALLS; n++) {
+            struct measured measured = measure(all[n].call, threads);
+            each[n][round] = measured.nanoseconds_per_call;
+            together[n][round] = measured.calls_per_microsecond;
+        }
+    }
+    for (int n = 0; n < CALLS; n++)
+        printf("%s %d %.1f %.2f\n", all[n].name, threads, median(each[n], ROUNDS), median(together[n], ROUNDS));
+    fflush(stdout);
 }
 
 int main(int argc, char **argv)
@@ -172,17 +186,12 @@ int main(int argc, char **argv)
     table_fill();
     setenv("MTASTS_CONFIG", argv[1], 1);
     REQUIRE(mtasts_context_new(argv[1], &context) == MTASTS_OK);
-    for (uint32_t n = 0; n < count; n++)
-        REQUIRE(query(n) == wanted_mode);
-    measure_all("table", bare);
-    measure_all("rwlock", under_rwlock);
-    measure_all("query", query);
     /* The default context has a memory of its own. */
     for (uint32_t n = 0; n < count; n++)
-        REQUIRE(lookup(n) == wanted_mode);
-    measure_all("lookup", lookup);
+        REQUIRE(query(n) == wanted_mode && lookup(n) == wanted_mode);
     for (uint32_t n = 0; n < POLICIES; n++)
         REQUIRE(mtasts_query(context, names[n], 0, 0, &policies[n]) == MTASTS_OK);
-    measure_all("decide", decide);
+    for (int threads = 1; threads <= MOST_THREADS; threads *= 2)
+        compare(threads);
     return 0;
 }

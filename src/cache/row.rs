@@ -36,16 +36,17 @@ impl StoredPolicy {
     /// cost the policy nor make it eternal: it lives for max_age from when that was first seen, and by its fetch again
     /// once the clock has caught up.
     pub fn in_force(self: &Arc<Self>, now: UnixTime) -> Option<Arc<Self>> {
-        let expires_at = if self.is_from_the_future(now) {
-            self.expires_at.min(now.plus(self.policy.max_age()))
+        // Counted before it is looked at: its line of the processor's cache is fetched once, for writing.
+        let kept = Arc::clone(self);
+        let expires_at = if kept.is_from_the_future(now) {
+            kept.expires_at.min(now.plus(kept.policy.max_age()))
         } else {
-            self.natural_end()
+            kept.natural_end()
         };
         if now > expires_at {
             return None;
         }
-        let is_as_stored = expires_at == self.expires_at;
-        Some(if is_as_stored { Arc::clone(self) } else { Arc::new(Self { expires_at, ..(**self).clone() }) })
+        Some(if expires_at == kept.expires_at { kept } else { Arc::new(Self { expires_at, ..(*kept).clone() }) })
     }
 
     /// The end by `fetched_at` and `max_age`.

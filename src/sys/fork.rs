@@ -298,12 +298,11 @@ pub struct ForkSafe<T> {
     make: fn() -> T,
 }
 
-/// The value; threads that use neighbours do not wait for each other's cache lines.
+/// The value, on lines of the processor's cache of its own: what is only read is not taken away by who locks.
 #[derive(Debug)]
-#[repr(align(128))]
 struct Guarded<T> {
     generation: u64,
-    value: Mutex<T>,
+    value: Apart<Mutex<T>>,
 }
 
 // SAFETY: the value is handed out under its lock only, to one thread at a time, which is sound for `T: Send`.
@@ -319,7 +318,7 @@ impl<T> ForkSafe<T> {
     }
 
     fn guard(make: fn() -> T) -> *mut Guarded<T> {
-        Box::into_raw(Box::new(Guarded { generation: generation(), value: Mutex::new(make()) }))
+        Box::into_raw(Box::new(Guarded { generation: generation(), value: Apart(Mutex::new(make())) }))
     }
 
     /// Lets `work` use the value. It must not wait for the network, and must not call `with` again or the host.
@@ -330,7 +329,7 @@ impl<T> ForkSafe<T> {
     pub fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> Option<R> {
         let guarded = self.usable()?;
         let _inside = gate(self.work).enter();
-        let mut value = guarded.value.lock();
+        let mut value = guarded.value.0.lock();
         Some(work(&mut value))
     }
 
