@@ -88,16 +88,21 @@ impl Memory {
         now: UnixTime,
         state: impl FnOnce() -> State,
     ) {
+        if row.size() > self.capacity.saturating_mul(BYTES_PER_ENTRY) {
+            return self.forget(domain);
+        }
         self.count_anew_if_torn();
         let Some(shelf) = self.shelf(domain) else { return };
         shelf.with(|shelf| {
             let known = shelf.entries.get(domain);
-            if known.is_some_and(|known| known.stored_in.is_none() && known.row.has_later_policy_than(row, now)) {
+            let has_later = known.is_some_and(|known| known.row.has_later_policy_than(row, now));
+            if has_later && known.is_some_and(|known| known.stored_in.is_none()) {
                 return;
             }
             let edition = match (state(), known) {
                 (State::Of(edition), _) => edition,
                 (State::Overtaken, Some(_)) => return,
+                (State::Unknown, _) if has_later => return,
                 (State::Overtaken | State::Unknown, _) => NO_EDITION,
             };
             self.remove(shelf, domain);
@@ -170,6 +175,8 @@ impl Memory {
                 }
                 !goes
             });
+            // What nothing else has goes only where it must.
+            surplus = 0;
         }
     }
 

@@ -27,6 +27,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How long memory answers without a look at the database, in milliseconds.
 const MEMORY_TRUST: u64 = 5_000;
+/// How long until the next look where one has failed.
+const LOOK_AGAIN: u64 = 500;
 
 /// At most so many domains are found due at once.
 const MOST_DUE: u32 = 10_000;
@@ -132,7 +134,7 @@ impl Cache {
                 return Ok(Some(known));
             }
         };
-        let stored_in = self.database.number();
+        let stored_in = Some(stamp.file);
         // What memory has and this very database once had, but has no longer, was purged.
         let only_here = remembered.filter(|known| known.stored_in != stored_in && known.row.policy.is_some());
         Ok(match (found, only_here) {
@@ -164,10 +166,12 @@ impl Cache {
     /// The state of the database, as it was at most `trust` before `now`.
     fn recent_edition(&self, now: u64, trust: u64, deadline: Deadline, log: &dyn Sink) -> u64 {
         if now.saturating_sub(self.looked_at.load(Ordering::Acquire)) >= trust {
-            if let Err(problem) = self.database.look_for_changes(deadline, log) {
+            let looked = self.database.look_for_changes(deadline, log);
+            let looked_at = if looked.is_ok() { now } else { now.saturating_sub(trust).saturating_add(LOOK_AGAIN) };
+            if let Err(problem) = looked {
                 log.line(Level::Error, &format!("{problem}; policies are kept in memory only"));
             }
-            self.looked_at.store(now, Ordering::Release);
+            self.looked_at.store(looked_at, Ordering::Release);
         }
         self.database.edition()
     }
@@ -183,19 +187,20 @@ impl Cache {
         log: &dyn Sink,
     ) -> Known {
         let stored = self.database.store_policy(domain, &row, now, deadline, log);
-        let stored_in = self.database.number();
         match stored {
             Ok((true, stamp)) => {
+                let stored_in = Some(stamp.file);
                 self.memory.put(domain, &row, stored_in, now, || self.state_written(stamp));
                 Known { row, stored_in }
             }
-            Ok((false, _)) => {
+            Ok((false, stamp)) => {
                 let later = self.database.read(domain, deadline, log).ok();
-                let (row, stamp) = match later {
-                    Some((Some(later), stamp)) => (Arc::new(later), Some(stamp)),
-                    _ => (row, None),
+                let (row, stamp, is_read) = match later {
+                    Some((Some(later), stamp)) => (Arc::new(later), stamp, true),
+                    _ => (row, stamp, false),
                 };
-                let state = || stamp.map_or(State::Unknown, |stamp| self.state_read(stamp));
+                let stored_in = Some(stamp.file);
+                let state = || if is_read { self.state_read(stamp) } else { State::Unknown };
                 self.memory.put(domain, &row, stored_in, now, state);
                 Known { row, stored_in }
             }
@@ -211,11 +216,14 @@ impl Cache {
     /// that was purged meanwhile the check is forgotten.
     pub fn store_check(&self, domain: &PolicyDomain, known: &Known, now: UnixTime, deadline: Deadline, log: &dyn Sink) {
         let stored = self.database.store_check(domain, &known.row, now, deadline, log);
-        let stored_in = self.database.number();
         match stored {
-            Ok((true, stamp)) => self.memory.put(domain, &known.row, stored_in, now, || self.state_written(stamp)),
+            Ok((true, stamp)) => {
+                self.memory.put(domain, &known.row, Some(stamp.file), now, || self.state_written(stamp));
+            }
             // The policy was purged; or there is one although none was known, which is read when it is next asked for.
-            Ok((false, _)) if known.stored_in == stored_in || known.row.policy.is_none() => self.memory.forget(domain),
+            Ok((false, stamp)) if known.stored_in == Some(stamp.file) || known.row.policy.is_none() => {
+                self.memory.forget(domain);
+            }
             // The file is another one than that which had the policy, or none ever had it.
             Ok((false, _)) => drop(self.store_policy(domain, Arc::clone(&known.row), now, deadline, log)),
             Err(problem) => {

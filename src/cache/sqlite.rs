@@ -36,7 +36,7 @@ pub struct Database {
     path: PathBuf,
     max_rows: u64,
     opened: ForkSafe<Option<Opened>>,
-    /// The inode of the file that was last in use; 0 before the first.
+    /// The number of the file that was last in use; 0 before the first.
     number: AtomicU64,
     /// Counts how often the content was found changed by others, from 1.
     edition: AtomicU64,
@@ -47,6 +47,8 @@ pub struct Database {
 /// The moment of the file to which a row belongs.
 #[derive(Clone, Copy, Debug)]
 pub struct Stamp {
+    /// Which file it was.
+    pub file: u64,
     /// By what others have written; [`NO_EDITION`] if that is not known.
     pub edition: u64,
     writes: u64,
@@ -148,7 +150,7 @@ impl Database {
                     true => NO_EDITION,
                     false => opened.count_changes(&self.edition)?,
                 };
-                let stamp = Stamp { edition, writes: self.writes.load(Ordering::Acquire) };
+                let stamp = Stamp { file: opened.number(), edition, writes: self.writes.load(Ordering::Acquire) };
                 Ok((select(connection, domain)?, stamp))
             })
         })
@@ -219,7 +221,9 @@ impl Database {
             Some(stored) => update_check(transaction, domain, row, stored),
             None => {
                 let count = schema::row_count(transaction)?;
-                let has_policy = upsert_check(transaction, domain, row)?;
+                upsert_check(transaction, domain, row)?;
+                // Should another process have stored a policy, that stays.
+                let has_policy = select(transaction, domain)?.is_some_and(|row| row.policy.is_some());
                 schema::make_room(transaction, domain.as_str(), count, self.max_rows, now)?;
                 Ok(!has_policy)
             }
@@ -253,7 +257,7 @@ impl Database {
             let value = schema::read(&transaction, || work(&transaction))?;
             transaction.commit()?;
             let writes = self.writes.fetch_add(1, Ordering::AcqRel).wrapping_add(1);
-            Ok((value, Stamp { edition, writes }))
+            Ok((value, Stamp { file: opened.number(), edition, writes }))
         })
     }
 
@@ -273,8 +277,8 @@ impl Database {
             let outcome = self.opened.with(|opened| {
                 let mut seen = None;
                 let done = open::ensure(opened, &self.path, &mut seen).and_then(&work);
-                if let Some((_, inode)) = seen {
-                    self.number.store(inode, Ordering::Relaxed);
+                if let Some(identity) = &seen {
+                    self.number.store(identity.number(), Ordering::Relaxed);
                 }
                 done.map_err(|trouble| (trouble, seen))
             });
@@ -424,7 +428,7 @@ fn has_later_policy(
 }
 
 fn upsert_policy(transaction: &Transaction<'_>, domain: &PolicyDomain, row: &Row) -> rusqlite::Result<()> {
-    let Some(stored) = &row.policy else { return upsert_check(transaction, domain, row).map(drop) };
+    let Some(stored) = &row.policy else { return upsert_check(transaction, domain, row) };
     let mode = match stored.policy.mode() {
         Mode::None => 0,
         Mode::Testing => 1,
@@ -459,29 +463,25 @@ fn upsert_policy(transaction: &Transaction<'_>, domain: &PolicyDomain, row: &Row
     Ok(())
 }
 
-/// For a domain that is not known to have a policy; should another process have stored one, that stays. Returns whether
-/// there is one.
-fn upsert_check(transaction: &Transaction<'_>, domain: &PolicyDomain, row: &Row) -> rusqlite::Result<bool> {
+/// For a domain that is not known to have a policy; should another process have stored one, that stays.
+fn upsert_check(transaction: &Transaction<'_>, domain: &PolicyDomain, row: &Row) -> rusqlite::Result<()> {
     transaction
         .prepare_cached(
             "INSERT INTO domain (name, checked_at, checked_until, check_reason, refresh_at, failures)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)
              ON CONFLICT (name) DO UPDATE SET
                  checked_at = excluded.checked_at, checked_until = excluded.checked_until,
-                 check_reason = excluded.check_reason, refresh_at = excluded.refresh_at, failures = excluded.failures
-             RETURNING body IS NOT NULL",
+                 check_reason = excluded.check_reason, refresh_at = excluded.refresh_at, failures = excluded.failures",
         )?
-        .query_row(
-            params![
-                domain.as_str(),
-                row.check.at.0,
-                row.check.until.0,
-                row.check.reason as i32,
-                row.refresh_at.0,
-                row.failures_to_text(),
-            ],
-            |columns| columns.get(0),
-        )
+        .execute(params![
+            domain.as_str(),
+            row.check.at.0,
+            row.check.until.0,
+            row.check.reason as i32,
+            row.refresh_at.0,
+            row.failures_to_text(),
+        ])?;
+    Ok(())
 }
 
 /// For a domain whose policy was checked; returns whether just that policy is still there.

@@ -438,3 +438,17 @@ fn rows_are_read_again_when_another_process_has_changed_the_file_and_not_before(
     assert!(mine.read("a.example").is_none(), "purged");
     assert_eq!(mine.id("b.example").as_deref(), Some("b2"));
 }
+
+#[test]
+fn a_file_that_was_removed_and_begun_anew_is_filled_from_memory_although_it_has_the_old_inode() {
+    let place = Place::new();
+    let mine = place.process();
+    mine.learn("a.example", enforce());
+    mine.learn("b.example", enforce());
+    std::fs::remove_file(place.path("cache.db")).unwrap();
+    mine.let_memory_age();
+    assert!(mine.id("b.example").is_some());
+    mine.let_memory_age();
+    assert!(mine.id("a.example").is_some());
+    assert_eq!(place.count("body IS NOT NULL"), 2, "both are in the new file");
+}

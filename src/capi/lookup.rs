@@ -77,23 +77,34 @@ impl Default {
             return Ok(context);
         }
         let known = self.current.with(|current| current.as_ref().map(Shared::hold)).flatten();
-        let context = known.map_or_else(|| self.make(), Ok)?;
-        let before = place.with(|held| held.replace((era, context.clone())));
-        drop(before);
+        let context = known.map_or_else(|| self.make(era), Ok)?;
+        // What a thread does not keep, or has kept, is taken down beyond the lock.
+        drop(place.with(|held| {
+            let own = Some((era, context.clone()));
+            if self.era.load(Ordering::Acquire) == era { std::mem::replace(held, own) } else { own }
+        }));
         Ok(context)
     }
 
-    fn make(&self) -> Result<Hold<Context>, Failure> {
+    /// Makes a context, which becomes the default one unless that was closed since.
+    fn make(&self, era: u64) -> Result<Hold<Context>, Failure> {
         let made = Context::new(None).map_err(|fault| Failure::new(MTASTS_INVALID_CONFIG, fault.to_string()))?;
         let made = Shared::new(made);
         // Held beyond the lock, lest one that comes too late be taken down under it.
         let own = made.hold();
-        Ok(self.current.with(|current| current.get_or_insert(made).hold()).unwrap_or(own))
+        let published = self.current.with(|current| {
+            let is_of_era = self.era.load(Ordering::Acquire) == era;
+            is_of_era.then(|| current.get_or_insert(made).hold())
+        });
+        Ok(published.flatten().unwrap_or(own))
     }
 
     fn close(&self) {
-        let current = self.current.with(Option::take).flatten();
-        self.era.fetch_add(1, Ordering::AcqRel);
+        let current = self.current.with(|current| {
+            self.era.fetch_add(1, Ordering::AcqRel);
+            current.take()
+        });
+        let current = current.flatten();
         for place in &self.places {
             drop(place.with(Option::take));
         }

@@ -6,12 +6,13 @@
 use crate::sys::{identity, privilege};
 use std::ffi::{CString, OsStr};
 use std::fs::{self, File, Metadata, OpenOptions, Permissions, TryLockError};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 /// The mode of every file of the cache, whatever the host's umask is.
 const FILE_MODE: u32 = 0o640;
@@ -54,12 +55,28 @@ pub fn describe(path: &Path, problem: &str) -> String {
     }
 }
 
-/// Which file lies at a path: device and inode.
-pub type Identity = (u64, u64);
+/// Which file lies at a path. The time of its birth, where the system tells it, sets it apart from one that has got the
+/// inode of a file that was removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    device: u64,
+    inode: u64,
+    birth: Option<SystemTime>,
+}
+
+impl Identity {
+    /// A number for it, never 0.
+    pub fn number(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.hash(&mut hasher);
+        hasher.finish().max(1)
+    }
+}
 
 /// The file that lies at `path` now.
 pub fn identity(path: &Path) -> Option<Identity> {
-    fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
+    let found = fs::symlink_metadata(path).ok()?;
+    Some(Identity { device: found.dev(), inode: found.ino(), birth: found.created().ok() })
 }
 
 /// Whether the file has a write-ahead log, which is not of our making.
@@ -92,7 +109,7 @@ pub fn move_aside(path: &Path, damaged: Identity, stamp: i64) -> io::Result<Opti
     if identity(path) != Some(damaged) {
         return Ok(None);
     }
-    let aside = with_suffix(path, &format!(".damaged-{stamp}-{}", damaged.1));
+    let aside = with_suffix(path, &format!(".damaged-{stamp}-{}", damaged.inode));
     // The journal goes first: left beside a new file it would be played back into that.
     match fs::rename(with_suffix(path, "-journal"), with_suffix(&aside, "-journal")) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),

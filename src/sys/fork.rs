@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 const LONGEST_WAIT: Duration = Duration::from_millis(50);
 /// How long a thread pauses before it looks again.
 const PAUSE: Duration = Duration::from_micros(50);
+/// So often it does, for a second at least, while a fork is under way.
+const MOST_WAITS: u32 = 20_000;
 
 /// What the guarded work waits for at most. Each kind has a gate of its own, so that a slow disk hides no memory.
 #[derive(Clone, Copy, Debug)]
@@ -98,14 +100,18 @@ impl Gate {
 
     fn enter(&'static self) -> Inside {
         let place = &stripe::of_this_thread(&self.places).0;
+        let mut waits: u32 = 0;
         loop {
+            // The fork may wait for the host, and the host for this thread: nobody waits for ever. The child can tell.
+            let is_weary = waits >= MOST_WAITS;
             let entered = place.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |state| {
-                (state < ONE_FORK).then_some(state.wrapping_add(1))
+                (state < ONE_FORK || is_weary).then_some(state.wrapping_add(1))
             });
             if entered.is_ok() {
                 self.with_own_stays(|stays| stays.set(stays.get().saturating_add(1)));
                 return Inside { gate: self, place, generation: generation() };
             }
+            waits = waits.saturating_add(1);
             std::thread::sleep(PAUSE);
         }
     }

@@ -45,6 +45,11 @@ impl Opened {
         Ok(&self.connection)
     }
 
+    /// Tells this file from others.
+    pub fn number(&self) -> u64 {
+        self.identity.number()
+    }
+
     /// Whether nothing has been asked through this connection yet.
     pub fn is_first_use(&self) -> bool {
         !self.is_used.replace(true)
