@@ -256,7 +256,7 @@ static void *refresh_and_be_held(void *which)
     call("hold_malloc", *(long *)which);
     check_mode(shared, "good.test", MTASTS_REFRESH, MTASTS_MODE_ENFORCE, __LINE__);
     call("hold_malloc", 0);
-    *(long *)which = 0;
+    __atomic_store_n((long *)which, 0, __ATOMIC_SEQ_CST);
     return NULL;
 }
 
@@ -273,11 +273,11 @@ static int fork_at_malloc(long which)
     pid_t process = fork();
     if (process == 0) {
         pthread_t thread;
-        volatile long left = which;
+        long left = which;
         faults = 0;
         shared = new_context();
-        pthread_create(&thread, NULL, refresh_and_be_held, (void *)&left);
-        while (!ask_shim("is_held") && left != 0) {
+        pthread_create(&thread, NULL, refresh_and_be_held, &left);
+        while (!ask_shim("is_held") && __atomic_load_n(&left, __ATOMIC_SEQ_CST) != 0) {
             usleep(200);
         }
         int is_over = !ask_shim("is_held");
