@@ -258,7 +258,7 @@ impl Ca {
             Certificate::ExpiredIntermediate => {
                 let key = KeyPair::generate()?;
                 let mut lapsed = authority_params("mtasts-world lapsed intermediate", &self.serial);
-                lapsed.not_after = OffsetDateTime::now_utc() - Duration::days(1);
+                lapsed.not_after = OffsetDateTime::now_utc() - Duration::hours(25);
                 let above = lapsed.signed_by(&key, &self.trusted.root_issuer)?.der().to_vec();
                 self.sign(&params, &Issuer::new(lapsed, key), vec![above])
             }
@@ -293,7 +293,7 @@ impl Ca {
         let mut params = CertificateParams::default();
         params.serial_number = Some(next_serial(&self.serial));
         (params.not_before, params.not_after) = match certificate {
-            Certificate::Expired => (now - Duration::days(100), now - Duration::days(1)),
+            Certificate::Expired => (now - Duration::days(100), now - Duration::hours(25)),
             Certificate::NotYetValid => (now + Duration::days(1), now + Duration::days(100)),
             _ => (now - Duration::days(365), now + Duration::days(3650)),
         };
