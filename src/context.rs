@@ -108,11 +108,6 @@ impl Context {
         &self.parts.get().settings
     }
 
-    /// The trusted roots in force.
-    pub fn trust(&self) -> Arc<Trust> {
-        Arc::clone(&self.parts.get().trust)
-    }
-
     /// What an answer takes with it.
     pub(crate) fn origin(&self) -> stripe::Hold<Origin> {
         self.parts.get().origin.hold()

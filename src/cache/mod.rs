@@ -121,7 +121,7 @@ impl Cache {
         let (found, stamp) = match self.database.read(domain, deadline, log) {
             Ok((found, stamp)) => (found.map(Arc::new), stamp),
             Err(problem) => {
-                log.line(Level::Error, &format!("{problem}; policies are kept in memory only"));
+                tell_trouble(&problem, log);
                 // Before anything counts as not cached, the file is read as it lies there.
                 let known = match remembered {
                     Some(known) => known,
@@ -169,7 +169,7 @@ impl Cache {
             let looked = self.database.look_for_changes(deadline, log);
             let looked_at = if looked.is_ok() { now } else { now.saturating_sub(trust).saturating_add(LOOK_AGAIN) };
             if let Err(problem) = looked {
-                log.line(Level::Error, &format!("{problem}; policies are kept in memory only"));
+                tell_trouble(&problem, log);
             }
             self.looked_at.store(looked_at, Ordering::Release);
         }
@@ -206,7 +206,7 @@ impl Cache {
             }
             Err(problem) => {
                 self.memory.put(domain, &row, None, now, || State::Unknown);
-                log.line(Level::Error, &format!("{problem}; policies are kept in memory only"));
+                tell_trouble(&problem, log);
                 Known { row, stored_in: None }
             }
         }
@@ -228,7 +228,7 @@ impl Cache {
             Ok((false, _)) => drop(self.store_policy(domain, Arc::clone(&known.row), now, deadline, log)),
             Err(problem) => {
                 self.memory.put(domain, &known.row, known.stored_in, now, || State::Unknown);
-                log.line(Level::Error, &format!("{problem}; policies are kept in memory only"));
+                tell_trouble(&problem, log);
             }
         }
     }
@@ -264,6 +264,10 @@ impl Cache {
     pub fn close(&self) {
         self.database.close();
     }
+}
+
+fn tell_trouble(problem: &str, log: &dyn Sink) {
+    log.line(Level::Error, &format!("{problem}; policies are kept in memory only"));
 }
 
 #[cfg(test)]

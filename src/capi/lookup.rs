@@ -1,17 +1,13 @@
 //! The one-liner on the process's default context, matching, version.
 
+use super::default;
 use super::guard::{bytes, guarded_value, pure};
-use super::status::{Failure, MTASTS_BUFFER_TOO_SMALL, MTASTS_INVALID_CONFIG};
-use crate::context::Context;
+use super::status::{Failure, MTASTS_BUFFER_TOO_SMALL};
 use crate::discovery::{Answer, Effort};
 use crate::syntax::{Mode, MxHost, MxPattern, PolicyDomain};
-use crate::sys::fork::{ForkSafe, Work};
-use crate::sys::stripe::{self, Hold, Shared};
 use crate::sys::thread::CallGuard;
-use once_cell::race::OnceBox;
 use std::ffi::{c_char, c_int};
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// No policy applies, or one of mode none: MTA-STS sets no constraint.
 pub const MTASTS_MODE_NONE: c_int = 0;
@@ -41,76 +37,6 @@ pub(super) fn mode_code(answer: &Answer) -> c_int {
         Mode::None => MTASTS_MODE_NONE,
         Mode::Testing => MTASTS_MODE_TESTING,
         Mode::Enforce => MTASTS_MODE_ENFORCE,
-    }
-}
-
-/// The default context. The box is published by a race and never waits, so that no forked child can find it half made.
-static DEFAULT: OnceBox<Default> = OnceBox::new();
-
-struct Default {
-    current: ForkSafe<Option<Shared<Context>>>,
-    /// Counts how often it was closed.
-    era: AtomicU64,
-    /// What threads use of it, each in a place of its own, and the era of that.
-    places: [ForkSafe<Held>; stripe::COUNT],
-}
-
-type Held = Option<(u64, Hold<Context>)>;
-
-impl Default {
-    fn get() -> &'static Self {
-        DEFAULT.get_or_init(|| {
-            Box::new(Self {
-                current: ForkSafe::new(Work::Memory, || None),
-                era: AtomicU64::new(0),
-                places: std::array::from_fn(|_| ForkSafe::new(Work::Memory, || None)),
-            })
-        })
-    }
-
-    fn context(&self) -> Result<Hold<Context>, Failure> {
-        let era = self.era.load(Ordering::Acquire);
-        let place = stripe::of_this_thread(&self.places);
-        let of_era =
-            |held: &mut Held| held.as_ref().filter(|(its_era, _)| *its_era == era).map(|(_, context)| context.clone());
-        if let Some(context) = place.with(of_era).flatten() {
-            return Ok(context);
-        }
-        let known = self.current.with(|current| current.as_ref().map(Shared::hold)).flatten();
-        let context = known.map_or_else(|| self.make(era), Ok)?;
-        // What a thread does not keep, or has kept, is taken down beyond the lock.
-        drop(place.with(|held| {
-            let own = Some((era, context.clone()));
-            if self.era.load(Ordering::Acquire) == era { std::mem::replace(held, own) } else { own }
-        }));
-        Ok(context)
-    }
-
-    /// Makes a context, which becomes the default one unless that was closed since.
-    fn make(&self, era: u64) -> Result<Hold<Context>, Failure> {
-        let made = Context::new(None).map_err(|fault| Failure::new(MTASTS_INVALID_CONFIG, fault.to_string()))?;
-        let made = Shared::new(made);
-        // Held beyond the lock, lest one that comes too late be taken down under it.
-        let own = made.hold();
-        let published = self.current.with(|current| {
-            let is_of_era = self.era.load(Ordering::Acquire) == era;
-            is_of_era.then(|| current.get_or_insert(made).hold())
-        });
-        Ok(published.flatten().unwrap_or(own))
-    }
-
-    fn close(&self) {
-        let current = self.current.with(|current| {
-            self.era.fetch_add(1, Ordering::AcqRel);
-            current.take()
-        });
-        let current = current.flatten();
-        for place in &self.places {
-            drop(place.with(Option::take));
-        }
-        if let Some(context) = current {
-            context.hold().close();
-        }
     }
 }
 
@@ -148,7 +74,7 @@ pub unsafe extern "C" fn mtasts_lookup(domain: *const c_char, buf: *mut c_char, 
         // The domain is read before the buffer is cleared, in case the caller lets one array be both.
         let domain = bytes(domain, "domain").map(PolicyDomain::parse);
         let mut buffer = TextBuffer::new(buf, len, "buf")?;
-        let answer = Default::get().context()?.query_about(domain?, Effort::default(), None);
+        let answer = default::context()?.query_about(domain?, Effort::default(), None);
         let patterns = answer.policy.as_ref().map_or(&[][..], |stored| stored.policy.mx());
         buffer.put_joined(patterns.iter().map(MxPattern::as_str))?;
         Ok(mode_code(&answer))
@@ -184,11 +110,7 @@ pub unsafe extern "C" fn mtasts_match_mx(patterns: *const c_char, mx_host: *cons
 #[unsafe(no_mangle)]
 pub extern "C" fn mtasts_cleanup() {
     let _thread = CallGuard::enter();
-    pure((), || {
-        if let Some(default) = DEFAULT.get() {
-            default.close();
-        }
-    });
+    pure((), default::close);
 }
 
 /// A caller's buffer for text: empty at first, then the whole text or an error.

@@ -7,6 +7,7 @@
 
 mod context;
 mod decision;
+mod default;
 mod guard;
 mod lookup;
 mod policy;

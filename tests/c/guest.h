@@ -122,17 +122,25 @@ static inline double seconds(void)
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
+/* A socket on a free port of 127.0.0.1, which `address` takes. */
+static inline int loopback_socket(int type, struct sockaddr_in *address)
+{
+    socklen_t length = sizeof *address;
+    int server = socket(AF_INET, type | SOCK_CLOEXEC, 0);
+    memset(address, 0, sizeof *address);
+    address->sin_family = AF_INET;
+    address->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    CHECK_NUMBER(bind(server, (struct sockaddr *)address, sizeof *address), 0);
+    CHECK_NUMBER(getsockname(server, (struct sockaddr *)address, &length), 0);
+    return server;
+}
+
 /* A name server that hears a question and does not answer: whoever asks it is inside a call that blocks. */
 static inline int silent_server(mtasts_context *context)
 {
-    struct sockaddr_in address = {0};
-    socklen_t length = sizeof address;
+    struct sockaddr_in address;
     char name[100];
-    int server = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    CHECK_NUMBER(bind(server, (struct sockaddr *)&address, sizeof address), 0);
-    CHECK_NUMBER(getsockname(server, (struct sockaddr *)&address, &length), 0);
+    int server = loopback_socket(SOCK_DGRAM, &address);
     snprintf(name, sizeof name, "127.0.0.1:%d", ntohs(address.sin_port));
     CHECK_NUMBER(mtasts_context_set(context, "nameservers", name), MTASTS_OK);
     return server;

@@ -45,15 +45,10 @@ static void ends_in_time(mtasts_context *context, const char *domain, int reason
 /* A port that takes no more connections: whoever connects waits. */
 static int full_port(mtasts_context *context, int waiting[4])
 {
-    struct sockaddr_in address = {0};
-    socklen_t length = sizeof address;
+    struct sockaddr_in address;
     char port[20];
-    int server = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    CHECK_NUMBER(bind(server, (struct sockaddr *)&address, sizeof address), 0);
+    int server = loopback_socket(SOCK_STREAM, &address);
     CHECK_NUMBER(listen(server, 0), 0);
-    CHECK_NUMBER(getsockname(server, (struct sockaddr *)&address, &length), 0);
     for (int i = 0; i < 4; i++) {
         waiting[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         connect(waiting[i], (struct sockaddr *)&address, sizeof address);
