@@ -59,10 +59,12 @@ fn process() {
     }
 }
 
-fn start(order: &str) -> Child {
+/// Starts [`process`]. What it makes and cannot remove when it is killed lies in a place of the test.
+fn start(place: &Place, order: &str) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "cache::tests::crash::process", "--ignored", "--nocapture", "--test-threads=1"])
         .env(ORDER, order)
+        .env("TMPDIR", place.directory.path())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -82,7 +84,7 @@ fn kill_writers(wanted: usize) {
         for _ in 0..12 {
             round += 1;
             let order = |writer: i64| format!("store {} {} {writer}", path.display(), round * 10_000);
-            let mut writers: Vec<Child> = (0..WRITERS).map(|writer| start(&order(writer))).collect();
+            let mut writers: Vec<Child> = (0..WRITERS).map(|writer| start(&place, &order(writer))).collect();
             std::thread::sleep(Duration::from_micros(10_000 + random.hash_one(round) % 90_000));
             for writer in &mut writers {
                 writer.kill().unwrap();
@@ -153,7 +155,7 @@ fn of_many_processes_that_find_the_same_damage_one_moves_the_file_and_says_so() 
         place.damage();
         let damaged = fs::read(place.path("cache.db")).unwrap();
         let mut readers: Vec<Child> =
-            (0..8).map(|_| start(&format!("read {}", place.path("cache.db").display()))).collect();
+            (0..8).map(|_| start(&place, &format!("read {}", place.path("cache.db").display()))).collect();
         let mut outputs: Vec<_> = readers.iter_mut().map(|reader| reader.stdout.take().unwrap()).collect();
         // All have begun before the first goes on.
         for output in &mut outputs {
