@@ -1,12 +1,16 @@
 //! The rows that this process has seen, bounded in number and in bytes.
 
+mod copies;
+
 use super::row::Row;
 use crate::syntax::PolicyDomain;
 use crate::sys::clock;
 use crate::sys::fork::{self, ForkSafe, Work};
+use crate::sys::stripe::{self, Apart};
 use crate::time::UnixTime;
+use copies::Copies;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// What no database ever is at.
 pub const NO_EDITION: u64 = 0;
@@ -22,7 +26,11 @@ const FEW: usize = 64;
 #[derive(Debug)]
 pub struct Memory {
     capacity: usize,
-    shelves: Box<[ForkSafe<Shelf>]>,
+    shelves: Box<[Shelf]>,
+    /// Whether several threads ask.
+    is_shared: AtomicBool,
+    /// What they have for themselves then, at most half as many rows as there may be on the shelves.
+    copies: [ForkSafe<Copies>; stripe::COUNT],
     /// What is on all shelves together.
     count: AtomicUsize,
     bytes: AtomicUsize,
@@ -30,9 +38,18 @@ pub struct Memory {
     counted_from: AtomicU64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shelf {
+    rows: ForkSafe<Rows>,
+    /// Counts the changes of rows: copies from before the last one are out of date.
+    changes: Apart<AtomicU64>,
+}
+
+#[derive(Debug, Default)]
+struct Rows {
     entries: HashMap<PolicyDomain, Entry>,
+    /// The place of the thread that was here last.
+    last_reader: Option<usize>,
 }
 
 /// One remembered row. It lies in the table itself: each pointer on the way to an answer costs a walk to main memory.
@@ -62,7 +79,9 @@ impl Memory {
         let shelves = (capacity / FEW).clamp(1, SHELVES);
         Self {
             capacity,
-            shelves: (0..shelves).map(|_| ForkSafe::new(Work::Memory, Shelf::default)).collect(),
+            shelves: (0..shelves).map(|_| Shelf::new()).collect(),
+            is_shared: AtomicBool::new(false),
+            copies: std::array::from_fn(|_| ForkSafe::new(Work::Memory, Copies::default)),
             count: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             counted_from: AtomicU64::new(fork::memory_torn_in()),
@@ -70,12 +89,58 @@ impl Memory {
     }
 
     pub fn get(&self, domain: &PolicyDomain) -> Option<Entry> {
-        self.look(domain, Entry::clone)
+        let (shelf, _) = self.shelf(domain)?;
+        shelf.rows.with(|rows| rows.entries.get(domain).cloned()).flatten()
     }
 
-    /// Lets `look` see an entry where it lies. It must be brief, and must not come back here.
-    pub fn look<R>(&self, domain: &PolicyDomain, look: impl FnOnce(&Entry) -> R) -> Option<R> {
-        self.shelf(domain)?.with(|shelf| shelf.entries.get(domain).map(look)).flatten()
+    /// Lets `look` see an entry where it lies, or this thread's copy of it. It must be brief, and must not come back
+    /// here.
+    pub fn look<R>(&self, domain: &PolicyDomain, look: impl Fn(&Entry) -> R) -> Option<R> {
+        let (shelf, hash) = self.shelf(domain)?;
+        if !self.is_shared.load(Ordering::Relaxed) {
+            return shelf.rows.with(|rows| {
+                self.note_reader(rows);
+                rows.entries.get(domain).map(&look)
+            })?;
+        }
+        self.look_at_copy(shelf, hash, domain, look)
+    }
+
+    #[inline(never)]
+    fn look_at_copy<R>(
+        &self,
+        shelf: &Shelf,
+        hash: u64,
+        domain: &PolicyDomain,
+        look: impl Fn(&Entry) -> R,
+    ) -> Option<R> {
+        let changes = shelf.changes.0.load(Ordering::Acquire);
+        let copies = stripe::of_this_thread(&self.copies);
+        let wants_copy = match copies.with(|copies| copies.look(hash, domain, changes, &look))? {
+            Ok(seen) => return Some(seen),
+            Err(wants_copy) => wants_copy,
+        };
+        let most = self.capacity / 2 / stripe::COUNT;
+        let wants_copy = wants_copy && most >= copies::WAYS;
+        let (seen, copy) = shelf.rows.with(|rows| {
+            let entry = rows.entries.get(domain)?;
+            // Changes are counted while nobody else is at the rows.
+            let copy = wants_copy.then(|| (entry.clone(), shelf.changes.0.load(Ordering::Relaxed)));
+            Some((look(entry), copy))
+        })??;
+        if let Some((entry, changes)) = copy.filter(|(entry, _)| entry.row.size() <= BYTES_PER_ENTRY) {
+            let entry = entry.apart();
+            // What it replaces is taken down beyond the lock.
+            drop(copies.with(|copies| copies.put(hash, domain.clone(), entry, changes, most)));
+        }
+        Some(seen)
+    }
+
+    fn note_reader(&self, rows: &mut Rows) {
+        let reader = stripe::mine();
+        if rows.last_reader.replace(reader).is_some_and(|last| last != reader) {
+            self.is_shared.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Remembers a row. A later policy that nothing else has stays: another thread has just learnt it. `state` is asked
@@ -92,9 +157,9 @@ impl Memory {
             return self.forget(domain);
         }
         self.count_anew_if_torn();
-        let Some(shelf) = self.shelf(domain) else { return };
-        shelf.with(|shelf| {
-            let known = shelf.entries.get(domain);
+        let Some((shelf, _)) = self.shelf(domain) else { return };
+        shelf.change(|rows| {
+            let known = rows.entries.get(domain);
             let has_later = known.is_some_and(|known| known.row.has_later_policy_than(row, now));
             if has_later && known.is_some_and(|known| known.stored_in.is_none()) {
                 return;
@@ -105,13 +170,13 @@ impl Memory {
                 (State::Unknown, _) if has_later => return,
                 (State::Overtaken | State::Unknown, _) => NO_EDITION,
             };
-            self.remove(shelf, domain);
-            self.make_room(shelf, row.size());
+            self.remove(rows, domain);
+            self.make_room(rows, row.size());
             if self.has_room(row.size()) {
                 self.count.fetch_add(1, Ordering::Relaxed);
                 self.bytes.fetch_add(row.size(), Ordering::Relaxed);
                 let entry = Entry { row: row.clone(), loaded: clock::monotonic_milliseconds(), edition, stored_in };
-                shelf.entries.insert(domain.clone(), entry);
+                rows.entries.insert(domain.clone(), entry);
             }
         });
     }
@@ -119,26 +184,27 @@ impl Memory {
     #[cfg(test)]
     pub fn age(&self) {
         for shelf in &self.shelves {
-            shelf.with(|shelf| shelf.entries.values_mut().for_each(|entry| entry.loaded = 0));
+            shelf.change(|rows| rows.entries.values_mut().for_each(|entry| entry.loaded = 0));
         }
     }
 
     /// Forgets a row that a database has or had. What is only here stays.
     pub fn forget(&self, domain: &PolicyDomain) {
-        let Some(shelf) = self.shelf(domain) else { return };
-        shelf.with(|shelf| {
-            if shelf.entries.get(domain).is_some_and(|entry| entry.stored_in.is_some()) {
-                self.remove(shelf, domain);
+        let Some((shelf, _)) = self.shelf(domain) else { return };
+        shelf.change(|rows| {
+            if rows.entries.get(domain).is_some_and(|entry| entry.stored_in.is_some()) {
+                self.remove(rows, domain);
             }
         });
     }
 
-    /// Where a domain belongs. Names that meet on one shelf wait for each other and suffer nothing else.
-    fn shelf(&self, domain: &PolicyDomain) -> Option<&ForkSafe<Shelf>> {
+    /// Where a domain belongs, and its hash. Names that meet suffer nothing but time.
+    fn shelf(&self, domain: &PolicyDomain) -> Option<(&Shelf, u64)> {
         const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
         let mix = |sum: u64, byte: &u8| sum.rotate_left(5) ^ u64::from(*byte);
-        let sum = domain.as_str().as_bytes().iter().fold(0, mix).wrapping_mul(ODD);
-        self.shelves.get(usize::try_from(sum >> 32).unwrap_or(0).checked_rem(self.shelves.len())?)
+        let hash = domain.as_str().as_bytes().iter().fold(0, mix).wrapping_mul(ODD);
+        let shelf = usize::try_from(hash >> 32).unwrap_or(0).checked_rem(self.shelves.len())?;
+        Some((self.shelves.get(shelf)?, hash))
     }
 
     fn has_room(&self, size: usize) -> bool {
@@ -147,8 +213,8 @@ impl Memory {
             && self.bytes.load(Ordering::Relaxed).saturating_add(size) <= most_bytes
     }
 
-    fn remove(&self, shelf: &mut Shelf, domain: &PolicyDomain) {
-        if let Some(entry) = shelf.entries.remove(domain) {
+    fn remove(&self, rows: &mut Rows, domain: &PolicyDomain) {
+        if let Some(entry) = rows.entries.remove(domain) {
             self.uncount(&entry);
         }
     }
@@ -161,13 +227,13 @@ impl Memory {
 
     /// Drops an eighth of a shelf if there is no room, more if that is not enough: first what the database has or what
     /// holds no policy.
-    fn make_room(&self, shelf: &mut Shelf, size: usize) {
+    fn make_room(&self, rows: &mut Rows, size: usize) {
         if self.has_room(size) {
             return;
         }
-        let mut surplus = (shelf.entries.len() / 8).max(1);
+        let mut surplus = (rows.entries.len() / 8).max(1);
         for is_dispensable in [Entry::is_found_elsewhere as fn(&Entry) -> bool, |_| true] {
-            shelf.entries.retain(|_, entry| {
+            rows.entries.retain(|_, entry| {
                 let goes = (surplus > 0 || !self.has_room(size)) && is_dispensable(entry);
                 if goes {
                     surplus = surplus.saturating_sub(1);
@@ -187,6 +253,20 @@ impl Memory {
             self.count.store(0, Ordering::Relaxed);
             self.bytes.store(0, Ordering::Relaxed);
         }
+    }
+}
+
+impl Shelf {
+    fn new() -> Self {
+        Self { rows: ForkSafe::new(Work::Memory, Rows::default), changes: Apart(AtomicU64::new(0)) }
+    }
+
+    /// Lets `change` work on the rows; copies that were made before are out of date when it has.
+    fn change(&self, change: impl FnOnce(&mut Rows)) {
+        self.rows.with(|rows| {
+            change(rows);
+            self.changes.0.fetch_add(1, Ordering::Release);
+        });
     }
 }
 
@@ -216,9 +296,9 @@ mod tests {
 
     /// Number and bytes of what is on the shelves.
     fn sums(memory: &Memory) -> (usize, usize) {
-        let sum = |(count, bytes): (usize, usize), shelf: &ForkSafe<Shelf>| {
-            let more = shelf.with(|shelf| shelf.entries.values().map(|entry| entry.row.size()).sum::<usize>()).unwrap();
-            (count + shelf.with(|shelf| shelf.entries.len()).unwrap(), bytes + more)
+        let sum = |(count, bytes): (usize, usize), shelf: &Shelf| {
+            let sizes = |rows: &mut Rows| rows.entries.values().map(|entry| entry.row.size()).sum::<usize>();
+            (count + shelf.rows.with(|rows| rows.entries.len()).unwrap(), bytes + shelf.rows.with(sizes).unwrap())
         };
         memory.shelves.iter().fold((0, 0), sum)
     }
@@ -259,5 +339,93 @@ mod tests {
             memory.put(&domain(n), &row(1), Some(1), UnixTime(1), || State::Of(1));
         }
         assert!(memory.get(&domain(0)).is_some());
+    }
+
+    /// Runs on a thread that has another place than this one.
+    fn elsewhere<R: Send>(work: impl Fn() -> R + Sync) -> R {
+        let mine = stripe::mine();
+        let on_thread = || (stripe::mine() != mine).then(&work);
+        loop {
+            if let Some(done) = std::thread::scope(|scope| scope.spawn(on_thread).join().unwrap()) {
+                return done;
+            }
+        }
+    }
+
+    fn policy_seen(memory: &Memory, domain: &PolicyDomain) -> Option<Arc<StoredPolicy>> {
+        memory.look(domain, |entry| entry.row.policy.clone()).flatten()
+    }
+
+    #[test]
+    fn threads_that_ask_for_the_same_rows_have_copies_of_their_own() {
+        let memory = Memory::new(1000);
+        memory.put(&domain(0), &row(1), Some(1), UnixTime(1), || State::Of(1));
+        let ours = policy_seen(&memory, &domain(0)).unwrap();
+        assert!(Arc::ptr_eq(&ours, &policy_seen(&memory, &domain(0)).unwrap()), "one thread needs no copy");
+        let theirs = || (0..4).filter_map(|_| policy_seen(&memory, &domain(0))).last().unwrap();
+        let copied = elsewhere(theirs);
+        assert!(*copied == *ours && !Arc::ptr_eq(&copied, &ours));
+        let copy_of_ours = theirs();
+        assert!(*copy_of_ours == *ours && !Arc::ptr_eq(&copy_of_ours, &copied) && !Arc::ptr_eq(&copy_of_ours, &ours));
+    }
+
+    #[test]
+    fn copies_show_what_was_put_or_forgotten_since() {
+        let memory = Memory::new(1000);
+        let put = |lines| memory.put(&domain(0), &row(lines), Some(1), UnixTime(1), || State::Of(1));
+        let patterns = || policy_seen(&memory, &domain(0)).map(|stored| stored.policy.mx().len());
+        for lines in 1..20 {
+            put(lines);
+            for _ in 0..3 {
+                assert_eq!((patterns(), elsewhere(patterns)), (Some(lines), Some(lines)));
+            }
+        }
+        memory.forget(&domain(0));
+        assert_eq!((patterns(), elsewhere(patterns)), (None, None));
+    }
+
+    #[test]
+    fn no_thread_sees_an_older_row_than_was_put_before_it_looked() {
+        let memory = Memory::new(1000);
+        let published = AtomicUsize::new(1);
+        memory.put(&domain(0), &row(1), Some(1), UnixTime(1), || State::Of(1));
+        let watch = || {
+            let mut looks = 0_u64;
+            while published.load(Ordering::SeqCst) < 500 || looks < 1000 {
+                let at_least = published.load(Ordering::SeqCst);
+                let seen = policy_seen(&memory, &domain(0)).unwrap().policy.mx().len();
+                assert!(seen >= at_least, "{seen} lines, {at_least} were put");
+                looks += 1;
+            }
+        };
+        std::thread::scope(|scope| {
+            (0..3).for_each(|_| drop(scope.spawn(watch)));
+            for lines in 2..=500 {
+                memory.put(&domain(0), &row(lines), Some(1), UnixTime(1), || State::Of(1));
+                published.store(lines, Ordering::SeqCst);
+                std::thread::yield_now();
+            }
+        });
+        assert!(memory.is_shared.into_inner(), "copies were used");
+    }
+
+    #[test]
+    fn copies_of_a_thread_are_few_and_small() {
+        const CAPACITY: usize = 4096;
+        let memory = Memory::new(CAPACITY);
+        for n in 0..CAPACITY / 2 {
+            memory.put(&domain(n), &row(if n % 2 == 0 { 1 } else { 1000 }), Some(1), UnixTime(1), || State::Of(1));
+        }
+        let look_at_all =
+            || (0..CAPACITY / 2).for_each(|n| (0..3).for_each(|_| drop(policy_seen(&memory, &domain(n)))));
+        look_at_all();
+        elsewhere(look_at_all);
+        look_at_all();
+        for copies in &memory.copies {
+            let (count, largest) = copies.with(|copies| copies.extent()).unwrap();
+            assert!(count <= CAPACITY / 2 / stripe::COUNT && largest <= BYTES_PER_ENTRY, "{count} of {largest} bytes");
+        }
+        let used = memory.copies.iter().filter(|copies| copies.with(|copies| copies.extent().0).unwrap() > 0).count();
+        assert_eq!(used, 2);
     }
 }

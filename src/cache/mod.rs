@@ -65,7 +65,7 @@ impl Cache {
 
     /// Lets `look` see the row of a domain that memory has, if it is known to be what the database has: without
     /// a system call. It must be brief, and must not come back here.
-    pub fn glance<R>(&self, domain: &PolicyDomain, look: impl FnOnce(&Row) -> R) -> Option<R> {
+    pub fn glance<R>(&self, domain: &PolicyDomain, look: impl Fn(&Row) -> R) -> Option<R> {
         let now = clock::monotonic_milliseconds();
         let is_recent = |moment: u64| now.saturating_sub(moment) < MEMORY_TRUST;
         let known_edition = is_recent(self.looked_at.load(Ordering::Acquire)).then(|| self.database.edition());

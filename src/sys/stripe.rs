@@ -16,7 +16,7 @@ pub const COUNT: usize = 16;
 pub struct Apart<T>(pub T);
 
 /// The place of the calling thread, below [`COUNT`].
-fn mine() -> usize {
+pub fn mine() -> usize {
     const NOT_YET: usize = usize::MAX;
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
