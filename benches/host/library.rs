@@ -1,4 +1,4 @@
-//! The shared library as a file: `cargo bench --bench host library [build]`. With `build` it is built anew in a directory
+//! The shared library as a file: `cargo bench --bench host -- library [build]`. With `build` it is built anew in a directory
 //! of its own, which takes minutes.
 
 use crate::field::library;
