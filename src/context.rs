@@ -3,10 +3,14 @@
 //! Any thread may use a context, and it goes on working in forked children. Making one opens nothing. Every question
 //! has one deadline, over everything that it takes.
 
+mod owner;
+
+pub use owner::CacheOwner;
+
 use crate::cache::Cache;
 use crate::config::{ConfigError, Overrides, Settings};
 use crate::decision::Decision;
-use crate::discovery::{Answer, Discovery, Effort, Network, Source, Story, due_before};
+use crate::discovery::{Answer, Discovery, Effort, Network, Source, due_before};
 use crate::dns;
 use crate::https::{self, FetchError};
 use crate::reason::Reason;
@@ -165,7 +169,7 @@ impl Context {
     pub fn explain(&self, domain: &[u8], effort: Effort, timeout: Option<Duration>) -> Answer {
         match PolicyDomain::parse(domain) {
             Ok(domain) => self.discover(&domain, effort, self.deadline(timeout), true),
-            Err(error) => Answer { story: Some(Box::new(Story::of_no_domain())), ..Answer::impossible(error) },
+            Err(error) => Answer::of_no_domain(error, true),
         }
     }
 
@@ -175,16 +179,25 @@ impl Context {
         self.query_until(domain, mx_hosts, effort, self.deadline(timeout))
     }
 
-    /// The same, until a moment that the caller shares with other work.
+    /// The same, with the story of how the answer came about; where the policy was fetched anew, the story of that.
+    pub fn explain_for(&self, domain: &[u8], mx_hosts: &[&[u8]], effort: Effort, timeout: Option<Duration>) -> Answer {
+        self.find_for(domain, mx_hosts, effort, self.deadline(timeout), true)
+    }
+
+    /// What [`Context::query_for`] says, until a moment that the caller shares with other work.
     pub(crate) fn query_until(&self, domain: &[u8], mx_hosts: &[&[u8]], effort: Effort, deadline: Deadline) -> Answer {
+        self.find_for(domain, mx_hosts, effort, deadline, false)
+    }
+
+    fn find_for(&self, domain: &[u8], mx_hosts: &[&[u8]], effort: Effort, deadline: Deadline, tells: bool) -> Answer {
         let domain = match PolicyDomain::parse(domain) {
             Ok(domain) => domain,
-            Err(error) => return Answer::impossible(error),
+            Err(error) => return Answer::of_no_domain(error, tells),
         };
-        let mut answer = self.discover(&domain, effort, deadline, false);
+        let mut answer = self.discover(&domain, effort, deadline, tells);
         let is_cached = effort == Effort::Usual && answer.source == Source::Cache;
         if is_cached && answer.refuses_all(mx_hosts) && !deadline.has_passed() {
-            answer = self.discover(&domain, Effort::Heal, deadline, false);
+            answer = self.discover(&domain, Effort::Heal, deadline, tells);
         }
         if answer.is_observed && answer.refuses_all(mx_hosts) {
             let refusal = answer.describe_refusal(mx_hosts, self.clock.now());

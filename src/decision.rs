@@ -114,6 +114,25 @@ pub enum Action {
     Defer = 6,
 }
 
+impl Action {
+    /// The word for it in machine-readable output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Deliver => "deliver",
+            Self::DeliverReport => "deliver-report",
+            Self::RequireEncryption => "require-encryption",
+            Self::RequireTls => "require-tls",
+            Self::SkipHost => "skip-host",
+            Self::Defer => "defer",
+        }
+    }
+
+    /// Whether mail may go to the host, if TLS is as it has to be.
+    pub fn lets_go(self) -> bool {
+        !matches!(self, Self::SkipHost | Self::Defer)
+    }
+}
+
 /// A decision about one MX host.
 #[derive(Clone, Debug)]
 pub struct Decision {
@@ -239,8 +258,7 @@ impl Decision {
 
     /// Why the host would have been refused, were the policy not merely observed.
     pub fn observed_refusal(&self) -> Option<Cow<'_, str>> {
-        let lets_go = !matches!(self.action, Action::SkipHost | Action::Defer);
-        (self.is_observed && lets_go && self.result_type != ResultType::None).then(|| self.text())
+        (self.is_observed && self.action.lets_go() && self.result_type != ResultType::None).then(|| self.text())
     }
 
     /// The decision after STARTTLS and the handshake.
@@ -276,7 +294,7 @@ impl Decision {
     /// Nothing verifies for a host that is not to be used. Reads the trusted roots if that is due; holds no lock
     /// meanwhile.
     pub fn verify(&self, trust: &Trust, chain: &[&[u8]], now: UnixTime) -> Result<(), Unverified> {
-        if matches!(self.action, Action::SkipHost | Action::Defer) {
+        if !self.action.lets_go() {
             let text = format!("no certificate makes up for this: {}", self.text());
             return Err(Unverified { reason: self.reason, result_type: self.result_type, text });
         }

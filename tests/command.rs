@@ -3,7 +3,6 @@
 use mtasts_world::{Answer, Certificate, Response, Site, World, policy_body};
 use serde_json::Value;
 use std::io::Write;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
@@ -15,8 +14,7 @@ struct Stage {
 impl Stage {
     fn new() -> Self {
         let world = World::start();
-        let directory = world.directory().join("cache");
-        std::fs::DirBuilder::new().mode(0o750).create(&directory).unwrap();
+        let cache = world.make_cache();
         world.publish("good.test", "a1", policy_body("enforce", &["mx.good.test", "*.good.test"], 604_800));
         world.publish("testing.test", "a1", policy_body("testing", &["mx.testing.test"], 604_800));
         world.publish("none.test", "a1", policy_body("none", &[], 604_800));
@@ -25,7 +23,7 @@ impl Stage {
         let body = policy_body("enforce", &["mx.wrong.test"], 604_800).into_bytes();
         world.site("mta-sts.wrong.test", Site::new(Certificate::WrongName, Response::Policy(body)));
         world.dns("_mta-sts.servfail.test", Answer::ServFail);
-        Self { cache: directory.join("cache.db"), world }
+        Self { cache, world }
     }
 
     /// The command with the options that lead it into this world. They may stand before or behind the subcommand.
@@ -200,7 +198,7 @@ fn wrong_usage_and_a_broken_configuration_are_exit_status_2_and_name_the_fault()
     let run = |arguments: &[&str]| Command::new(env!("CARGO_BIN_EXE_mtasts")).args(arguments).output().unwrap();
     for (arguments, want) in [
         (&["--config", broken.to_str().unwrap(), "lookup", "a.test"][..], "line 2: key `timeout_second`"),
-        (&["lookup"], "DOMAINS"),
+        (&["lookup"], "DOMAIN"),
         (&["lookup", "--json", "--cache-only", "--refresh", "a.test"], "cannot be used with"),
         (&["lookup", "--https-port", "x", "a.test"], "https_port"),
         (&["lookup", "--nameserver", "resolver.test", "a.test"], "nameservers"),

@@ -45,12 +45,8 @@ fn a_full_or_read_only_disk_gives_the_cached_policy_and_takes_no_answer_away() {
         return;
     }
     let world = World::start();
-    let place = |name: &str| {
-        let path = world.directory().join(name);
-        std::fs::DirBuilder::new().mode(0o750).create(&path).unwrap();
-        path
-    };
-    let (seed, disk) = (place("seed").join("cache.db"), place("disk"));
+    let (seed, disk) = (world.make_cache(), world.directory().join("disk"));
+    fs::create_dir(&disk).unwrap();
     world.publish("cached.test", "a1", policy_body("enforce", &["mx.cached.test"], 604_800));
     world.publish("new.test", "a1", policy_body("enforce", &["mx.new.test"], 604_800));
     let words = mtasts(&world, &seed);
@@ -59,8 +55,8 @@ fn a_full_or_read_only_disk_gives_the_cached_policy_and_takes_no_answer_away() {
 
     let script = r#"
         set -eu
-        mount -t tmpfs -o size=128k,mode=0750 none "$disk"
-        cp "$seed" "$disk/cache.db"
+        mount -t tmpfs -o size=128k,mode=0750,uid=$(stat -c %u "$seed"),gid=$(stat -c %g "$seed") none "$disk"
+        cp -p "$seed" "$disk/cache.db"
         cat /dev/zero >"$disk/filler" 2>/dev/null || true
         "$@" cached.test new.test
         mount -o remount,ro "$disk"

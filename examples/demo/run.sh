@@ -25,6 +25,8 @@ run() { printf '$ %s\n' "$*"; "$@" || printf '(exit status %s)\n' "$?"; }
 mkdir -p "$work/world" "$work/cache" "$work/lib"
 chmod 0755 "$work"
 chmod 0750 "$work/cache"
+# Started by root, the command works as the owner of the cache: here as a user that the machine does not know.
+[ "$(id -u)" != 0 ] || chown 54321:54321 "$work/cache"
 mkfifo "$work/control"
 "$built/mtasts-world" --dir "$work/world" "$here/demo.world" <"$work/control" >"$work/world.out" &
 world=$!

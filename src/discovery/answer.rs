@@ -171,6 +171,11 @@ impl Answer {
         Self::none(SmolStr::default(), reason, format!("no policy: {error}"))
     }
 
+    /// The same, with its story if the question wants to know that.
+    pub(crate) fn of_no_domain(error: DomainError, tells: bool) -> Self {
+        Self { story: tells.then(|| Box::new(Story::of_no_domain())), ..Self::impossible(error) }
+    }
+
     /// The answer for a body that the caller has.
     pub fn parsed(body: &[u8], now: UnixTime) -> Result<Self, PolicyError> {
         let stored = StoredPolicy::new("", body, now)?;

@@ -4,7 +4,7 @@
 //! of the C library may ask the network, take locks and leave descriptors behind.
 
 use crate::sys::privilege;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -15,6 +15,9 @@ const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 /// The number of nobody, and of its group, where the lists have none.
 const NOBODY: u32 = 65_534;
 
+/// In a directory with this right everybody can put a file.
+const WRITABLE_BY_OTHERS: u32 = 0o002;
+
 /// The first number of people's own accounts.
 const FIRST_PERSON: u32 = 1000;
 
@@ -24,7 +27,8 @@ static IS_IN_PLACE_OF_ROOT: AtomicBool = AtomicBool::new(false);
 /// or one of the system's own. A person who only asks is none.
 pub fn mail_user() -> Option<(String, String)> {
     let (uid, gid) = (privilege::user(), privilege::group());
-    let is_mail_user = IS_IN_PLACE_OF_ROOT.load(Ordering::Relaxed) || (1..FIRST_PERSON).contains(&uid);
+    let is_in_place_of_root = IS_IN_PLACE_OF_ROOT.load(Ordering::Relaxed) && uid != Identity::nobody().uid;
+    let is_mail_user = is_in_place_of_root || (1..FIRST_PERSON).contains(&uid);
     is_mail_user.then(|| (user_name(uid), Accounts::read("/etc/group").shown(gid)))
 }
 
@@ -53,17 +57,34 @@ impl Identity {
     /// The owner of a directory; none where there is no directory, where it is root's, or where a third user has a
     /// hand in what lies at that path.
     pub fn of_owner(directory: &Path) -> Option<Self> {
-        let resolved = fs::canonicalize(directory).ok()?;
-        let found = fs::metadata(&resolved).ok().filter(|found| found.is_dir() && found.uid() != 0)?;
+        Self::of_place(directory, Metadata::is_dir)
+    }
+
+    /// The owner of a file; none where there is no regular file, where it is root's, or where a third user has a hand
+    /// in what lies at that path.
+    pub fn of_file_owner(file: &Path) -> Option<Self> {
+        let is_link = !fs::symlink_metadata(file).is_ok_and(|found| found.is_file());
+        let is_open_to_others = fs::metadata(file.parent()?).ok()?.mode() & WRITABLE_BY_OTHERS != 0;
+        if is_link || is_open_to_others { None } else { Self::of_place(file, Metadata::is_file) }
+    }
+
+    fn of_place(path: &Path, is_wanted: fn(&Metadata) -> bool) -> Option<Self> {
+        let resolved = fs::canonicalize(path).ok()?;
+        let found = fs::metadata(&resolved).ok().filter(|found| is_wanted(found) && found.uid() != 0)?;
         let is_root_or_owner =
             |path: &Path| fs::metadata(path).is_ok_and(|is| is.uid() == 0 || is.uid() == found.uid());
         // The links on the way and what they lead to.
-        if !directory.ancestors().filter(|path| path.is_absolute()).chain(resolved.ancestors()).all(is_root_or_owner) {
+        if !path.ancestors().filter(|path| path.is_absolute()).chain(resolved.ancestors()).all(is_root_or_owner) {
             return None;
         }
         let of_root = found.gid() == 0;
         let gid = if of_root { Accounts::read("/etc/passwd").group_of(found.uid()) } else { Some(found.gid()) };
         Some(Self::new(found.uid(), gid.unwrap_or(NOBODY)))
+    }
+
+    /// The number of the user.
+    pub fn user(self) -> u32 {
+        self.uid
     }
 
     /// The user that owns nothing.

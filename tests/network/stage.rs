@@ -37,6 +37,7 @@ impl Stage {
     pub fn with_world(world: World) -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::set_permissions(directory.path(), Permissions::from_mode(0o750)).unwrap();
+        world.hand_over(directory.path());
         Self { world, directory }
     }
 

@@ -4,10 +4,15 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
 mod arguments;
+mod completions;
+mod config;
 mod lookup;
 mod output;
 mod parse;
+mod progress;
 mod refresh;
+mod terminal;
+mod verdict;
 
 use arguments::{Arguments, Command};
 use clap::Parser;
@@ -25,11 +30,15 @@ const USAGE: u8 = 2;
 const UNKNOWN: u8 = 3;
 /// A fault of this program.
 const INTERNAL: u8 = 4;
+/// None of the MX hosts that were asked about may be used.
+const REFUSED: u8 = 5;
 
 /// What ends the command early.
 enum Stop {
     /// Something is not right; the text says what would be.
     Fault(String),
+    /// The same of several things.
+    Faults(Vec<String>),
     /// Nobody reads the output any more.
     Closed,
 }
@@ -49,26 +58,33 @@ fn run() -> u8 {
     let outcome = match &arguments.command {
         Command::Lookup(request) => lookup::run(&arguments.settings, request),
         Command::Refresh(request) => refresh::run(&arguments.settings, request),
-        Command::Parse(request) => parse::run(request),
+        Command::Parse(request) => parse::run(&arguments.settings, request),
+        Command::Config(request) => config::run(&arguments.settings, request),
+        Command::Completions(request) => completions::run(request),
     };
-    match outcome {
-        Ok(status) => status,
-        Err(Stop::Closed) => SUCCESS,
-        Err(Stop::Fault(problem)) => {
-            complain(&format!("mtasts: {problem}"));
-            USAGE
-        }
+    let problems = match outcome {
+        Ok(status) => return status,
+        Err(Stop::Closed) => return SUCCESS,
+        Err(Stop::Fault(problem)) => vec![problem],
+        Err(Stop::Faults(problems)) => problems,
+    };
+    for problem in problems {
+        complain(&format!("mtasts: {problem}"));
     }
+    USAGE
 }
 
 /// Writes a line to standard error, and goes on without it where that is closed or its disk is full.
 fn complain(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = progress::aside(|| writeln!(std::io::stderr(), "{}", terminal::harmless(line)));
 }
 
 /// Runs the command; a panic ends it with one line and a status of its own.
 fn guarded(command: impl FnOnce() -> u8) -> u8 {
-    panic::set_hook(Box::new(|fault| complain(&describe(fault))));
+    panic::set_hook(Box::new(|fault| {
+        progress::give_up();
+        let _ = writeln!(std::io::stderr(), "{}", describe(fault));
+    }));
     panic::catch_unwind(AssertUnwindSafe(command)).unwrap_or(INTERNAL)
 }
 

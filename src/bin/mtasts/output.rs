@@ -1,12 +1,18 @@
 //! Answers as text for people and as JSON for programs.
 
+use crate::terminal::{Look, Style, harmless};
 use mtasts::discovery::{Answer, Source};
+use mtasts::syntax::Mode;
 use mtasts::time::describe_seconds;
-use serde_json::json;
+use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::fmt::Write;
 
-/// One JSON object on one line. Times are seconds since 1970 UTC; what does not exist is null.
-pub fn json(domain: &str, answer: &Answer) -> String {
+/// The label of a line, and the blanks around it.
+const COLUMNS_OF_LABEL: usize = 11;
+
+/// One JSON object. Times are seconds since 1970 UTC; what does not exist is null.
+pub fn json(domain: &str, answer: &Answer) -> Value {
     let stored = answer.policy.as_deref();
     let mx: Vec<&str> = stored.iter().flat_map(|stored| stored.policy.mx()).map(|pattern| pattern.as_str()).collect();
     let lints: Vec<&String> = stored.iter().flat_map(|stored| stored.policy.lints()).collect();
@@ -32,44 +38,82 @@ pub fn json(domain: &str, answer: &Answer) -> String {
     if let (Some(object), Some(story)) = (object.as_object_mut(), story) {
         object.insert("story".to_owned(), story);
     }
-    object.to_string()
+    object
 }
 
 /// A headline and indented lines, without the last line end.
-pub fn human(title: &str, answer: &Answer) -> String {
-    let mut text = format!("{title}: {}", answer.mode_str());
-    let mut line = |name: &str, value: &str| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "\n  {name:<8} {value}");
+pub fn human(look: &Look, title: &str, answer: &Answer) -> String {
+    let mode = answer.mode_str();
+    let style = match mode {
+        "enforce" => Style::Good,
+        "testing" => Style::Notable,
+        "unknown" => Style::Bad,
+        _ => Style::Faint,
     };
+    let mut block = Block::new(look, title, (style, mode));
     if let Some(stored) = answer.policy.as_deref() {
         for pattern in stored.policy.mx() {
-            line("mx", pattern.as_str());
+            block.line("mx", pattern.as_str());
         }
         let max_age = stored.policy.max_age();
-        line("max_age", &format!("{max_age} ({})", describe_seconds(max_age)));
+        block.line("max_age", &format!("{max_age} ({})", describe_seconds(max_age)));
         if matches!(answer.source, Source::Cache | Source::Https) {
-            line("id", &stored.id);
-            line("fetched", &stored.fetched_at.to_utc_string());
-            line("expires", &stored.expires_at.to_utc_string());
+            block.line("id", &stored.id);
+            block.line("fetched", &stored.fetched_at.to_utc_string());
+            block.line("expires", &stored.expires_at.to_utc_string());
         }
         for lint in stored.policy.lints() {
-            line("lint", lint);
+            block.line("lint", lint);
         }
     }
     match &answer.story {
         Some(story) => {
-            line("cached", &story.cached);
-            line("dns", &story.dns);
-            line("https", &story.https);
-            line("decided", &format!("{}: {}", answer.mode_str(), answer.text()));
-            line("change", &story.change);
+            block.line("cached", &story.cached);
+            block.line("dns", &story.dns);
+            block.line("https", &story.https);
+            block.line("decided", &format!("{mode}: {}", answer.text()));
+            block.line("change", &story.change);
+            if let Some(way) = way_around(answer) {
+                block.line("here", &way);
+            }
         }
         None if answer.source == Source::Caller => {}
-        None => line("why", &answer.text()),
+        None => block.line("why", &answer.text()),
     }
     if let Some(result_type) = answer.result_type().as_str() {
-        line("report", result_type);
+        block.line("report", result_type);
     }
-    text
+    block.text
+}
+
+/// What the administrator of this machine can do about a policy that is in the way.
+pub fn way_around(answer: &Answer) -> Option<String> {
+    let is_published = answer.policy.is_some() && answer.source != Source::Configuration;
+    (is_published && answer.published_mode() == Mode::Enforce).then(|| {
+        let domain = &answer.domain;
+        format!("the configuration exempts the domain by `[domain.\"{domain}\"]` with mode = \"none\", until and why")
+    })
+}
+
+/// A headline, and below it a line for each fact.
+pub struct Block<'l> {
+    look: &'l Look,
+    /// Without the last line end.
+    pub text: String,
+}
+
+impl<'l> Block<'l> {
+    pub fn new(look: &'l Look, title: &str, (style, verdict): (Style, &str)) -> Self {
+        let title = harmless(title);
+        Self { look, text: format!("{}: {}", look.paint(Style::Title, &title), look.paint(style, verdict)) }
+    }
+
+    pub fn line(&mut self, name: &str, value: &str) {
+        let mut label = Cow::Owned(format!("{name:<8}"));
+        for part in self.look.lines(COLUMNS_OF_LABEL, &harmless(value)) {
+            // Writing to a string cannot fail.
+            let _ = write!(self.text, "\n  {} {part}", self.look.paint(Style::Faint, &label));
+            label = Cow::Borrowed("        ");
+        }
+    }
 }

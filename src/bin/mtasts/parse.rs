@@ -1,6 +1,7 @@
 //! `mtasts parse`: what a policy file says, or what is wrong with it.
 
-use crate::arguments::ParseArguments;
+use crate::arguments::{ParseArguments, SettingsArguments};
+use crate::terminal::Look;
 use crate::{MALFORMED, SUCCESS, Stop, complain, output};
 use mtasts::discovery::Answer;
 use mtasts::syntax::MAX_BODY_BYTES;
@@ -9,7 +10,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
 
-pub fn run(request: &ParseArguments) -> Result<u8, Stop> {
+pub fn run(settings: &SettingsArguments, request: &ParseArguments) -> Result<u8, Stop> {
     let shown = request.file.display();
     let body = read(&request.file).map_err(|error| Stop::Fault(format!("{shown}: {error}")))?;
     let problem = if body.len() > MAX_BODY_BYTES {
@@ -17,8 +18,11 @@ pub fn run(request: &ParseArguments) -> Result<u8, Stop> {
     } else {
         match Answer::parsed(&body, SystemClock.now()) {
             Ok(answer) => {
-                let text =
-                    if request.json { output::json("", &answer) } else { output::human(&shown.to_string(), &answer) };
+                let text = if request.json {
+                    output::json("", &answer).to_string()
+                } else {
+                    output::human(&Look::of_stdout(settings.color), &shown.to_string(), &answer)
+                };
                 writeln!(std::io::stdout().lock(), "{text}")?;
                 return Ok(SUCCESS);
             }

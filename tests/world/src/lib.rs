@@ -25,8 +25,10 @@ mod tls;
 pub mod words;
 mod zone;
 
+use std::fs::{DirBuilder, Permissions};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -37,6 +39,9 @@ pub use hickory_proto::rr::RecordType;
 pub use https::{Hook, HttpsRequest, Response, Site};
 pub use smtp::{Smtp, Starttls};
 pub use zone::{Answer, DEFAULT_NEGATIVE_TTL, DEFAULT_TTL, Record};
+
+/// A user that the machine does not know, and its group: who delivers mail where a test runs as root.
+pub const MAIL: u32 = 54_321;
 
 /// The servers and the CA. Dropping it stops them and, unless the directory was given, removes their files.
 pub struct World {
@@ -106,6 +111,24 @@ impl World {
     /// Holds `ca.pem`, `dns.log`, `https.log`, `smtp.log` and `mail/`.
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// Makes a directory for a cache, of the user who delivers mail, and returns the path of a file that is not there yet.
+    pub fn make_cache(&self) -> PathBuf {
+        let directory = self.directory.join("cache");
+        DirBuilder::new().mode(0o750).create(&directory).expect("a directory for a cache");
+        self.hand_over(&directory);
+        directory.join("cache.db")
+    }
+
+    /// Where the test runs as root, gives a directory to [`MAIL`], since no program of ours uses a cache of root's, and
+    /// lets everybody pass through the directory of this world.
+    pub fn hand_over(&self, directory: &Path) {
+        if std::fs::metadata(directory).expect("a directory").uid() == 0 {
+            std::os::unix::fs::chown(directory, Some(MAIL), Some(MAIL)).expect("a directory of the mail user");
+            let passable = Permissions::from_mode(0o711);
+            std::fs::set_permissions(&self.directory, passable).expect("a directory to pass through");
+        }
     }
 
     /// The chain (DER, the server's certificate first, the root left out) and the private key (PKCS #8 DER) with which
