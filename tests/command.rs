@@ -1,5 +1,12 @@
 //! The command `mtasts` against a small internet of its own.
 
+#[path = "command/config.rs"]
+mod config;
+#[path = "command/mx.rs"]
+mod mx;
+#[path = "command/root.rs"]
+mod root;
+
 use mtasts_world::{Answer, Certificate, Response, Site, World, policy_body};
 use serde_json::Value;
 use std::io::Write;

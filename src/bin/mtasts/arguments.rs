@@ -30,11 +30,11 @@ cache's directory, else nobody, who works without a cache. Only the configuratio
 that belongs to another user than root is used.
 
 Examples:
-  mtasts lookup example.com                      the policy that applies, and why
-  mtasts lookup --mx mx.example.com example.com  what is done with mail to this host: why it is held, and until when
-  mtasts lookup --explain example.com            what was cached, what DNS and HTTPS said, what would change it
+  mtasts lookup example.com                      the policy, and why
+  mtasts lookup --mx mx.example.com example.com  why mail to this host is held
+  mtasts lookup --explain example.com            how the answer came about
   mtasts refresh                                 fetches anew what is due
-  mtasts config                                  the settings in force, and where each comes from"
+  mtasts config                                  the settings in force"
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -192,7 +192,7 @@ pub struct SettingsArguments {
     /// Show what goes on, on standard error
     #[arg(long, short, global = true)]
     pub verbose: bool,
-    /// Write in colours
+    /// Write in colours: `always`, `never`, or `auto`, which is on a terminal unless NO_COLOR is set
     #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t, hide_possible_values = true)]
     pub color: ColorChoice,
 }

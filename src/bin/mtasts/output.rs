@@ -73,8 +73,10 @@ pub fn human(look: &Look, title: &str, answer: &Answer) -> String {
             block.line("https", &story.https);
             block.line("decided", &format!("{mode}: {}", answer.text()));
             block.line("change", &story.change);
-            if let Some(way) = way_around(answer) {
-                block.line("here", &way);
+            if is_exemptible(answer) {
+                let table = format!("[domain.\"{}\"]", answer.domain);
+                let keys = "mode = \"none\", until and why";
+                block.line("here", &format!("a table {table} with {keys} in the configuration sets the policy aside"));
             }
         }
         None if answer.source == Source::Caller => {}
@@ -86,13 +88,9 @@ pub fn human(look: &Look, title: &str, answer: &Answer) -> String {
     block.text
 }
 
-/// What the administrator of this machine can do about a policy that is in the way.
-pub fn way_around(answer: &Answer) -> Option<String> {
-    let is_published = answer.policy.is_some() && answer.source != Source::Configuration;
-    (is_published && answer.published_mode() == Mode::Enforce).then(|| {
-        let domain = &answer.domain;
-        format!("the configuration exempts the domain by `[domain.\"{domain}\"]` with mode = \"none\", until and why")
-    })
+/// Whether the administrator of this machine can set aside what the answer asks for.
+pub fn is_exemptible(answer: &Answer) -> bool {
+    answer.published_mode() == Mode::Enforce && answer.source != Source::Configuration
 }
 
 /// A headline, and below it a line for each fact.

@@ -1,6 +1,6 @@
 //! What may be done with mail to one MX host, for an administrator who asks why it is held.
 
-use crate::output::{Block, way_around};
+use crate::output::{Block, is_exemptible};
 use crate::terminal::{Look, Style};
 use mtasts::decision::{Action, Dane, Decision, TlsState};
 use mtasts::discovery::{Answer, Source};
@@ -18,6 +18,9 @@ const TLS_STATES: [(TlsState, &str, &str); 7] = [
     (TlsState::Expired, "expired", "with an expired one"),
     (TlsState::CertificateInvalid, "certificate-invalid", "with an unusable one"),
 ];
+
+/// Exceptions are for a time.
+const LIFE_OF_EXEMPTION: u64 = 7 * 86_400;
 
 /// The decision on one MX host before a connection is made.
 pub struct Verdict {
@@ -101,8 +104,8 @@ impl Verdict {
         }
         if !decision.action.lets_go() {
             block.line("change", &self.change(answer));
-            if let Some(way) = way_around(answer) {
-                block.line("here", &way);
+            if is_exemptible(answer) {
+                tell_exemption(&mut block, answer);
             }
         }
         block.text
@@ -119,11 +122,13 @@ impl Verdict {
         if failures.iter().all(is_plain) {
             return;
         }
+        let mut label = "failing";
         for (_, people, decision) in failures {
             let fate = if decision.action.lets_go() { "delivered" } else { "refused" };
             let status = status_of(&decision).map_or_else(String::new, |status| format!(" ({status})"));
             let report = decision.result_type.as_str().map_or_else(String::new, |word| format!(", reported as {word}"));
-            block.line("", &format!("{people}: {fate}{status}{report}"));
+            block.line(label, &format!("{people}: {fate}{status}{report}"));
+            label = "";
         }
     }
 
@@ -141,6 +146,17 @@ impl Verdict {
             _ => format!("an answer from DNS about _mta-sts.{domain}"),
         }
     }
+}
+
+/// How the administrator of this machine lets mail go all the same: lines that can be copied.
+fn tell_exemption(block: &mut Block, answer: &Answer) {
+    let end = SystemClock.now().plus(LIFE_OF_EXEMPTION).to_utc_string();
+    let day = end.split(' ').next().unwrap_or_default();
+    block.line("here", "to deliver to the domain as if it had no policy, put into the configuration:");
+    block.line("", &format!("[domain.\"{}\"]", answer.domain));
+    block.line("", "mode = \"none\"");
+    block.line("", &format!("until = {day}"));
+    block.line("", "why = \"who has agreed to it, and why\"");
 }
 
 /// Until when the policy holds that decides here.
