@@ -2,10 +2,14 @@
 
 #[path = "command/config.rs"]
 mod config;
+#[path = "command/help.rs"]
+mod help;
 #[path = "command/mx.rs"]
 mod mx;
 #[path = "command/root.rs"]
 mod root;
+#[path = "command/terminal.rs"]
+mod terminal;
 
 use mtasts_world::{Answer, Certificate, Response, Site, World, policy_body};
 use serde_json::Value;

@@ -32,6 +32,7 @@ need mount mount
 need openssl openssl
 need sqlite3 sqlite3
 need strace strace
+need tmux tmux
 need systemd-analyze systemd
 need update-ca-certificates ca-certificates
 has_exim || missing="$missing exim4-daemon-heavy"
