@@ -13,6 +13,8 @@ mod chains;
 mod fresh;
 #[path = "c/harness.rs"]
 mod harness;
+#[path = "c/keys.rs"]
+mod keys;
 #[path = "c/stress.rs"]
 mod stress;
 
