@@ -15,12 +15,18 @@ LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 BINDIR ?= $(PREFIX)/bin
 UNITDIR ?= $(PREFIX)/lib/systemd/system
+BASHDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
+FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
 .PHONY: all install demo check lint tools torture fuzz bench header clean
 
 all:
 	$(CARGO) build --release --locked
+	for shell in bash zsh fish; do \
+		$(TARGET)/release/mtasts completions $$shell > $(TARGET)/release/completions.$$shell || exit 1; \
+	done
 
 # Installs what `make` has built and builds nothing itself, so that root needs no toolchain.
 install:
@@ -31,6 +37,10 @@ install:
 	$(INSTALL) -m 0644 include/mtasts.h $(DESTDIR)$(INCLUDEDIR)/mtasts.h
 	$(INSTALL) -m 0755 $(TARGET)/release/mtasts $(DESTDIR)$(BINDIR)/mtasts
 	$(INSTALL) -m 0644 packaging/systemd/mtasts-refresh.service packaging/systemd/mtasts-refresh.timer $(DESTDIR)$(UNITDIR)
+	$(INSTALL) -d $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR) $(DESTDIR)$(FISHDIR)
+	$(INSTALL) -m 0644 $(TARGET)/release/completions.bash $(DESTDIR)$(BASHDIR)/mtasts
+	$(INSTALL) -m 0644 $(TARGET)/release/completions.zsh $(DESTDIR)$(ZSHDIR)/_mtasts
+	$(INSTALL) -m 0644 $(TARGET)/release/completions.fish $(DESTDIR)$(FISHDIR)/mtasts.fish
 	test -n "$(DESTDIR)" || ldconfig
 
 demo: all

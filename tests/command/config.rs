@@ -157,6 +157,20 @@ fn every_fault_is_told_with_key_line_and_what_would_be_right() {
 }
 
 #[test]
+fn a_wrong_type_is_a_fault_of_each_key_and_names_it_with_its_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let wrong: String = mtasts::config::KEYS.iter().map(|key| format!("{key} = 1979-05-27\n")).collect();
+    let config = write(directory.path(), "mtasts.toml", &wrong);
+    let shown = json(&config, &[]);
+    let faults = shown["faults"].as_array().unwrap();
+    assert_eq!(faults.len(), mtasts::config::KEYS.len());
+    for (at, (key, fault)) in mtasts::config::KEYS.iter().zip(faults).enumerate() {
+        assert_eq!(fault["line"], at + 1, "{key}");
+        assert!(fault["problem"].as_str().unwrap().starts_with(&format!("key `{key}`: 1979-05-27, want ")), "{fault}");
+    }
+}
+
+#[test]
 fn an_option_that_is_wrong_names_itself_and_the_key() {
     let directory = tempfile::tempdir().unwrap();
     let config = write(directory.path(), "mtasts.toml", "");

@@ -1,8 +1,12 @@
 //! One line at the bottom of the terminal that says how far a long run has come. It is rewritten in place, stands aside
-//! for whatever else is written, and is gone at the end. Where standard error is no terminal there is none.
+//! for whatever else is written, and is gone at the end. There is none where standard error is no terminal, or standard
+//! output a pipe.
 
 use crate::terminal::{columns_of, is_dumb, width_of};
+use std::fs::File;
 use std::io::{IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Mutex, PoisonError, TryLockError};
 use std::thread::{self, JoinHandle};
@@ -36,7 +40,7 @@ pub struct Progress(Option<(Sender<()>, JoinHandle<()>)>);
 impl Progress {
     /// `total`: of how many, if that is known.
     pub fn start(total: Option<usize>) -> Self {
-        if !std::io::stderr().is_terminal() || is_dumb() {
+        if !std::io::stderr().is_terminal() || is_dumb() || is_piped() {
             return Self(None);
         }
         with_line(|line| line.state = Some(State { total, done: 0, now: String::new(), since: Instant::now() }));
@@ -80,6 +84,12 @@ impl Drop for Progress {
             });
         }
     }
+}
+
+/// Whoever reads the output through a pipe may write to the same terminal, unseen by us.
+fn is_piped() -> bool {
+    let output = std::io::stdout().as_fd().try_clone_to_owned().map(File::from);
+    output.and_then(|output| output.metadata()).is_ok_and(|found| found.file_type().is_fifo())
 }
 
 /// Writes something while the line is away. It comes back with its next tick.
