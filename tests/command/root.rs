@@ -55,6 +55,31 @@ fn no_file_of_the_cache_is_roots_and_who_owns_the_cache_goes_on_with_it() {
 }
 
 #[test]
+fn the_process_is_the_owner_for_good_and_in_no_other_group() {
+    let Some(stage) = stage() else { return };
+    stage.world.dns("_mta-sts.slow.test", Answer::Silent);
+    let mut asker =
+        stage.command(&["lookup", "slow.test"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let status = format!("/proc/{}/status", asker.id());
+    let began = std::time::Instant::now();
+    let is_asking = || stage.world.dns_log().iter().any(|line| line.contains("_mta-sts.slow.test"));
+    while !is_asking() {
+        assert!(began.elapsed().as_secs() < 30, "DNS is asked");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let status = fs::read_to_string(status).unwrap();
+    let line = |name: &str| {
+        let found = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        found.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let four = [MAIL.to_string(), MAIL.to_string(), MAIL.to_string(), MAIL.to_string()].join(" ");
+    assert_eq!((line("Uid:"), line("Gid:"), line("Groups:")), (four.clone(), four, String::new()));
+    assert_eq!((line("CapPrm:"), line("CapEff:")), ("0".repeat(16), "0".repeat(16)));
+    asker.kill().unwrap();
+    asker.wait().unwrap();
+}
+
+#[test]
 fn the_file_decides_before_the_configuration_and_that_before_the_directory() {
     let Some(stage) = stage() else { return };
     let user = ["--set", "user=55555"];
