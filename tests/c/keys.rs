@@ -113,8 +113,8 @@ fn every_key_of_the_file_can_be_set_from_c() {
 
 #[test]
 fn what_c_sets_wrongly_is_refused_with_what_would_be_right() {
-    let named = |key: &&str| WRONG.iter().any(|(wrong, ..)| wrong == key);
-    assert!(KEYS.iter().all(|key| named(&key)), "the list above has each key");
+    let is_named = |key: &&str| WRONG.iter().any(|(wrong, ..)| wrong == key);
+    assert!(KEYS.iter().all(is_named), "the list above has each key");
     let more: Vec<&str> = WRONG.iter().flat_map(|(key, value, want)| [*key, *value, *want]).collect();
     Host::new().passes(&[], KEYS_C, "what-is-wrong-is-refused-and-named", &more);
 }
