@@ -354,6 +354,7 @@ fn refresh_fetches_what_is_due_and_counts_what_fails() {
         (output.status.code(), text(&output.stdout), text(&output.stderr))
     };
     assert_eq!(refresh(&[]), (Some(0), "0 refreshed, 0 failed\n".into(), String::new()));
+    assert_eq!(refresh(&["--json"]).1, "{\"refreshed\":0,\"failed\":0}\n");
     stage.run(&["lookup", "good.test", "testing.test", "none.test"]);
     let due = || {
         let cache = rusqlite::Connection::open(&stage.cache).unwrap();

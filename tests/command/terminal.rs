@@ -193,3 +193,38 @@ fn lines_are_fitted_to_80_columns_and_through_a_pipe_they_are_whole() {
     let (fitted, piped) = (words(answers[1]), words(answers[2]));
     assert_eq!(fitted.len() + 2, piped.len(), "no word is lost but the status line's: {screen}");
 }
+
+#[test]
+fn remarks_on_settings_stand_above_them_where_both_do_not_fit() {
+    let Some(terminal) = Terminal::open() else { return };
+    let stage = Stage::new();
+    terminal.run(&stage, "mtasts config");
+    terminal.wait_for("the end", |screen| screen.contains("\nstatus "));
+    let screen = terminal.screen(&["-J"]);
+    assert!(screen.lines().all(|line| line.trim_end().len() <= 80), "{screen}");
+    let config = stage.world.directory().join("mtasts.toml");
+    let above = format!("\n# {}, line 1\nallow_private_addresses = true\n", config.display());
+    assert!(screen.contains(&above), "{above}: {screen}");
+    assert!(
+        screen.lines().any(|line| line.starts_with("observe = false ") && line.ends_with(" # default")),
+        "{screen}"
+    );
+}
+
+#[test]
+fn a_refresh_says_that_it_is_at_work() {
+    let Some(terminal) = Terminal::open() else { return };
+    let stage = Stage::new();
+    stage.run(&["lookup", "good.test"]);
+    let cache = rusqlite::Connection::open(&stage.cache).unwrap();
+    cache
+        .execute("UPDATE domain SET fetched_at = unixepoch() - 500000, refresh_at = 0, checked_until = 0", [])
+        .unwrap();
+    drop(cache);
+    stage.world.dns("_mta-sts.good.test", Answer::Silent);
+    terminal.run(&stage, &format!("mtasts refresh {BRIEF}"));
+    terminal.wait_for("progress", |screen| screen.contains("fetching what is due"));
+    let screen = terminal.wait_for("the end", |screen| screen.contains("\nstatus 0"));
+    assert!(!screen.contains("fetching"), "{screen}");
+    assert!(screen.lines().any(|line| line == "1 refreshed, 0 failed"), "{screen}");
+}
