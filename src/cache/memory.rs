@@ -29,8 +29,10 @@ pub struct Memory {
     shelves: Box<[Shelf]>,
     /// Whether several threads ask.
     is_shared: AtomicBool,
-    /// What they have for themselves then, at most half as many rows as there may be on the shelves.
+    /// What they have for themselves then.
     copies: [ForkSafe<Copies>; stripe::COUNT],
+    /// So many rows each of these at most: altogether half as many as there may be on the shelves.
+    most_copies: usize,
     /// What is on all shelves together.
     count: AtomicUsize,
     bytes: AtomicUsize,
@@ -82,6 +84,7 @@ impl Memory {
             shelves: (0..shelves).map(|_| Shelf::new()).collect(),
             is_shared: AtomicBool::new(false),
             copies: std::array::from_fn(|_| ForkSafe::new(Work::Memory, Copies::default)),
+            most_copies: copies::at_most(capacity / 2 / stripe::COUNT),
             count: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             counted_from: AtomicU64::new(fork::memory_torn_in()),
@@ -97,7 +100,7 @@ impl Memory {
     /// here.
     pub fn look<R>(&self, domain: &PolicyDomain, look: impl Fn(&Entry) -> R) -> Option<R> {
         let (shelf, hash) = self.shelf(domain)?;
-        if !self.is_shared.load(Ordering::Relaxed) {
+        if self.most_copies == 0 || !self.is_shared.load(Ordering::Relaxed) {
             return shelf.rows.with(|rows| {
                 self.note_reader(rows);
                 rows.entries.get(domain).map(&look)
@@ -110,7 +113,7 @@ impl Memory {
     fn look_at_copy<R>(
         &self,
         shelf: &Shelf,
-        hash: u64,
+        hash: u32,
         domain: &PolicyDomain,
         look: impl Fn(&Entry) -> R,
     ) -> Option<R> {
@@ -120,18 +123,17 @@ impl Memory {
             Ok(seen) => return Some(seen),
             Err(wants_copy) => wants_copy,
         };
-        let most = self.capacity / 2 / stripe::COUNT;
-        let wants_copy = wants_copy && most >= copies::WAYS;
         let (seen, copy) = shelf.rows.with(|rows| {
             let entry = rows.entries.get(domain)?;
+            let wants_copy = wants_copy && entry.row.size() <= BYTES_PER_ENTRY;
             // Changes are counted while nobody else is at the rows.
             let copy = wants_copy.then(|| (entry.clone(), shelf.changes.0.load(Ordering::Relaxed)));
             Some((look(entry), copy))
         })??;
-        if let Some((entry, changes)) = copy.filter(|(entry, _)| entry.row.size() <= BYTES_PER_ENTRY) {
+        if let Some((entry, changes)) = copy {
             let entry = entry.apart();
             // What it replaces is taken down beyond the lock.
-            drop(copies.with(|copies| copies.put(hash, domain.clone(), entry, changes, most)));
+            drop(copies.with(|copies| copies.put(hash, domain.clone(), entry, changes, self.most_copies)));
         }
         Some(seen)
     }
@@ -199,12 +201,13 @@ impl Memory {
     }
 
     /// Where a domain belongs, and its hash. Names that meet suffer nothing but time.
-    fn shelf(&self, domain: &PolicyDomain) -> Option<(&Shelf, u64)> {
+    fn shelf(&self, domain: &PolicyDomain) -> Option<(&Shelf, u32)> {
         const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
         let mix = |sum: u64, byte: &u8| sum.rotate_left(5) ^ u64::from(*byte);
-        let hash = domain.as_str().as_bytes().iter().fold(0, mix).wrapping_mul(ODD);
-        let shelf = usize::try_from(hash >> 32).unwrap_or(0).checked_rem(self.shelves.len())?;
-        Some((self.shelves.get(shelf)?, hash))
+        let sum = domain.as_str().as_bytes().iter().fold(0, mix).wrapping_mul(ODD);
+        // The upper the bit, the more of the name has a part in it.
+        let hash = u32::try_from(sum >> 32).ok()?;
+        Some((self.shelves.get(share(hash, self.shelves.len()))?, hash))
     }
 
     fn has_room(&self, size: usize) -> bool {
@@ -254,6 +257,11 @@ impl Memory {
             self.bytes.store(0, Ordering::Relaxed);
         }
     }
+}
+
+/// The hash as a share of `count` places.
+fn share(hash: u32, count: usize) -> usize {
+    usize::try_from(u64::from(hash).wrapping_mul(u64::try_from(count).unwrap_or(0)) >> 32).unwrap_or(0)
 }
 
 impl Shelf {
@@ -357,6 +365,20 @@ mod tests {
     }
 
     #[test]
+    fn names_that_are_alike_spread_over_the_shelves() {
+        let memory = Memory::new(100_000);
+        for form in ["d{}.example", "d00{}.example", "{}.services", "mail{}.example.com", "x.y{}.onmicrosoft.com"] {
+            let mut on_shelf = [0; SHELVES];
+            for n in 1000..7400 {
+                let domain = PolicyDomain::parse(form.replace("{}", &n.to_string()).as_bytes()).unwrap();
+                let (shelf, _) = memory.shelf(&domain).unwrap();
+                on_shelf[memory.shelves.iter().position(|other| std::ptr::eq(other, shelf)).unwrap()] += 1;
+            }
+            assert!(on_shelf.iter().all(|count| (25..=300).contains(count)), "{form}: {on_shelf:?}");
+        }
+    }
+
+    #[test]
     fn threads_that_ask_for_the_same_rows_have_copies_of_their_own() {
         let memory = Memory::new(1000);
         memory.put(&domain(0), &row(1), Some(1), UnixTime(1), || State::Of(1));
@@ -423,7 +445,7 @@ mod tests {
         look_at_all();
         for copies in &memory.copies {
             let (count, largest) = copies.with(|copies| copies.extent()).unwrap();
-            assert!(count <= CAPACITY / 2 / stripe::COUNT && largest <= BYTES_PER_ENTRY, "{count} of {largest} bytes");
+            assert!(count <= memory.most_copies && largest <= BYTES_PER_ENTRY, "{count} of {largest} bytes");
         }
         let used = memory.copies.iter().filter(|copies| copies.with(|copies| copies.extent().0).unwrap() > 0).count();
         assert_eq!(used, 2);

@@ -1,12 +1,19 @@
 //! Copies of rows that several threads ask for. Each thread reads copies of its own, and counts their users, so that
 //! processors do not take the same cache lines from each other with each answer.
 
-use super::Entry;
+use super::{Entry, share};
 use crate::syntax::PolicyDomain;
 use std::sync::Arc;
 
 /// So many copies of rows that fall on one spot are kept.
-pub const WAYS: usize = 4;
+const WAYS: usize = 4;
+/// So many altogether at most, however many are allowed: they are to stay near the processor.
+const MOST: usize = 4096;
+
+/// How many copies are kept where so many are allowed.
+pub fn at_most(allowed: usize) -> usize {
+    if allowed < WAYS { 0 } else { allowed.min(MOST) }
+}
 
 /// The copies of one thread, or of the few that share its place.
 #[derive(Debug, Default)]
@@ -17,8 +24,8 @@ pub struct Copies {
 /// The copies on one spot.
 #[derive(Debug, Default)]
 struct Set {
-    /// Parts of the hashes, which tell most names apart without a look at them.
-    tags: [u32; WAYS],
+    /// Those of the names, which tell most of them apart without a look.
+    hashes: [u32; WAYS],
     /// That of the name which was missed last.
     missed: u32,
     /// The copy that goes next.
@@ -40,25 +47,24 @@ impl Copies {
     /// is worth making: for a name that was missed twice in a row here.
     pub fn look<R>(
         &mut self,
-        hash: u64,
+        hash: u32,
         domain: &PolicyDomain,
         changes: u64,
         look: impl FnOnce(&Entry) -> R,
     ) -> Result<R, bool> {
-        let tag = tag(hash);
         let Some(set) = self.set(hash) else { return Err(true) };
         let is_it = |copied: &Copied| copied.changes == changes && copied.domain == *domain;
-        let ways = set.tags.iter().zip(&set.ways).filter(|(its, _)| **its == tag);
+        let ways = set.hashes.iter().zip(&set.ways).filter(|(its, _)| **its == hash);
         match ways.filter_map(|(_, way)| way.as_ref()).find(|copied| is_it(copied)) {
             Some(copied) => Ok(look(&copied.entry)),
-            None => Err(std::mem::replace(&mut set.missed, tag) == tag),
+            None => Err(std::mem::replace(&mut set.missed, hash) == hash),
         }
     }
 
-    /// Keeps a copy, of at most `most` altogether, which are [`WAYS`] at least. What it replaces is handed out, to be taken down elsewhere.
+    /// Keeps a copy, of at most `most` altogether. What it replaces is handed out, to be taken down elsewhere.
     pub fn put(
         &mut self,
-        hash: u64,
+        hash: u32,
         domain: PolicyDomain,
         entry: Entry,
         changes: u64,
@@ -67,7 +73,6 @@ impl Copies {
         if self.sets.is_empty() {
             self.sets.resize_with(most / WAYS, Set::default);
         }
-        let tag = tag(hash);
         let set = self.set(hash)?;
         let older = |way: &Option<Box<Copied>>| way.as_ref().is_some_and(|copied| copied.domain == domain);
         let free = set.ways.iter().position(older).or_else(|| set.ways.iter().position(Option::is_none));
@@ -75,7 +80,7 @@ impl Copies {
             set.next = set.next.wrapping_add(1);
             usize::from(set.next) % WAYS
         });
-        *set.tags.get_mut(place)? = tag;
+        *set.hashes.get_mut(place)? = hash;
         set.ways.get_mut(place)?.replace(Box::new(Copied { domain, entry, changes }))
     }
 
@@ -86,16 +91,10 @@ impl Copies {
         (sizes.clone().count(), sizes.max().unwrap_or(0))
     }
 
-    fn set(&mut self, hash: u64) -> Option<&mut Set> {
-        // The upper half of the hash as a share of all sets.
-        let sets = u64::try_from(self.sets.len()).ok()?;
-        self.sets.get_mut(usize::try_from((hash >> 32).wrapping_mul(sets) >> 32).ok()?)
+    fn set(&mut self, hash: u32) -> Option<&mut Set> {
+        let spot = share(hash, self.sets.len());
+        self.sets.get_mut(spot)
     }
-}
-
-/// From the better mixed half of the hash; never that of an empty place.
-fn tag(hash: u64) -> u32 {
-    u32::try_from(hash >> 32).unwrap_or(0) | 1
 }
 
 impl Entry {
