@@ -7,7 +7,7 @@ mod owner;
 
 pub use owner::CacheOwner;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Upkeep};
 use crate::config::{ConfigError, Overrides, Settings};
 use crate::decision::Decision;
 use crate::discovery::{Answer, Discovery, Effort, Network, Source, due_before};
@@ -237,6 +237,13 @@ impl Context {
             }
         }
         Ok(refreshed)
+    }
+
+    /// Looks after the cache as a whole: lists, purges, imports. For an administrator, not for the way of a message.
+    pub fn upkeep(&self) -> Upkeep<'_> {
+        let (now, cache) = (self.clock.now(), &self.parts.get().cache);
+        let longest_plan = due_before(now).seconds_since(now);
+        Upkeep { cache, clock: &*self.clock, log: &*self.logger, longest_plan }
     }
 
     /// Closes what is open; the next question opens it again.

@@ -206,6 +206,11 @@ impl Reason {
         NAMES.iter().find(|(reason, _)| *reason == self).map_or("unknown", |(_, name)| name)
     }
 
+    /// The reason that a word stands for.
+    pub fn from_word(word: &str) -> Option<Self> {
+        NAMES.iter().find(|(_, name)| *name == word).map(|(reason, _)| *reason)
+    }
+
     /// The reason of a code that was stored earlier.
     pub fn from_code(code: i64) -> Option<Self> {
         NAMES.iter().map(|(reason, _)| *reason).find(|reason| i64::from(*reason as i32) == code)
@@ -276,8 +281,9 @@ mod tests {
         for (at, (reason, name)) in NAMES.iter().enumerate() {
             assert_eq!(Reason::from_code(i64::from(*reason as i32)), Some(*reason));
             assert_eq!(reason.as_str(), *name);
+            assert_eq!(Reason::from_word(name), Some(*reason));
             assert!(NAMES[at + 1..].iter().all(|(other, twin)| other != reason && twin != name), "{name}");
         }
-        assert_eq!(Reason::from_code(0), None);
+        assert_eq!((Reason::from_code(0), Reason::from_word("unknown")), (None, None));
     }
 }

@@ -9,10 +9,12 @@ mod lock;
 mod memory;
 mod row;
 mod sqlite;
+mod upkeep;
 
 pub use lock::{Turn, Whose};
 pub use row::{Check, Failure, Row, StoredPolicy};
 pub use sqlite::Unread;
+pub use upkeep::{Census, Filter, Imported, Order, Upkeep};
 
 use crate::config::Settings;
 use crate::syntax::PolicyDomain;

@@ -1,7 +1,7 @@
 //! One row: all that is known about one domain.
 
 use crate::reason::Reason;
-use crate::syntax::{Policy, PolicyError};
+use crate::syntax::{Mode, Policy, PolicyError};
 use crate::time::UnixTime;
 use std::sync::Arc;
 
@@ -78,6 +78,19 @@ pub(super) fn trusted_time(time: UnixTime, now: UnixTime) -> UnixTime {
     if time <= now { time } else { UnixTime(i64::MIN) }
 }
 
+fn in_order(what: &str, time: UnixTime, latest: UnixTime, why: &str) -> Result<(), String> {
+    match time.0 {
+        ..0 => Err(format!("{what} is {time}, want a time since 1970")),
+        _ if time > latest => Err(format!("{what} is {time}, {why}: want at most {latest}")),
+        _ => Ok(()),
+    }
+}
+
+fn check_id(id: &str) -> Result<(), String> {
+    let shown = id.escape_debug();
+    if is_id(id) { Ok(()) } else { Err(format!("id `{shown}`, want at most 32 letters and digits")) }
+}
+
 /// Whether a text that was read back may be a policy id: 1 to 32 letters and digits (RFC 8461 section 3.1), or nothing
 /// for a fetch without a record.
 pub(super) fn is_id(text: &str) -> bool {
@@ -106,12 +119,16 @@ impl Check {
     /// Whether the answer still counts. A check from the future, or one that reaches further than its kind may, was
     /// written under a wrong clock.
     pub fn is_current(&self, now: UnixTime) -> bool {
-        let longest = match self.reason {
+        self.at <= now && now < self.until && self.until <= self.latest_end()
+    }
+
+    /// The end that it may have at most.
+    fn latest_end(&self) -> UnixTime {
+        self.at.plus(match self.reason {
             Reason::Cached | Reason::Confirmed | Reason::Fetched => Self::LONGEST,
             Reason::NoRecord | Reason::SeveralRecords | Reason::MalformedRecord => Self::LONGEST_NEGATIVE,
             _ => Self::LONGEST_FAILED,
-        };
-        self.at <= now && now < self.until && self.until <= self.at.plus(longest)
+        })
     }
 }
 
@@ -158,6 +175,67 @@ impl Row {
     pub(super) fn has_later_policy_than(&self, other: &Self, now: UnixTime) -> bool {
         let fetched_at = |row: &Self| row.policy.as_ref().map(|stored| stored.fetched_at);
         fetched_at(self).is_some_and(|ours| fetched_at(other).is_none_or(|theirs| is_later(ours, theirs, now)))
+    }
+
+    /// The mode of the policy, in force or not; none without one.
+    pub fn mode(&self) -> Option<Mode> {
+        self.policy.as_ref().map(|stored| stored.policy.mode())
+    }
+
+    /// Whether its last fetch failed.
+    pub fn is_failing(&self) -> bool {
+        let fetched_at = self.policy.as_ref().map(|stored| stored.fetched_at);
+        self.failures.last().is_some_and(|failure| fetched_at.is_none_or(|fetched_at| failure.at > fetched_at))
+    }
+
+    /// Whether the policy is in force and is to be fetched anew. `latest`: no plan reaches further.
+    pub fn is_due(&self, now: UnixTime, latest: UnixTime) -> bool {
+        let is_in_force = self.policy.as_ref().is_some_and(|stored| stored.in_force(now).is_some());
+        is_in_force && (self.refresh_at <= now || self.refresh_at > latest)
+    }
+
+    /// Since when it is known: when the policy was fetched, or DNS asked where there is none.
+    pub fn since(&self) -> UnixTime {
+        self.policy.as_ref().map_or(self.check.at, |stored| stored.fetched_at)
+    }
+
+    /// Until when it counts: the end of the policy, or of the check where there is none.
+    pub fn until(&self, now: UnixTime) -> UnixTime {
+        let end = |stored: &Arc<StoredPolicy>| stored.in_force(now).map_or(stored.expires_at, |kept| kept.expires_at);
+        self.policy.as_ref().map_or(self.check.until, end)
+    }
+
+    /// Whether nothing in it counts any more.
+    pub fn is_over(&self, now: UnixTime) -> bool {
+        match &self.policy {
+            Some(stored) => stored.in_force(now).is_none(),
+            None => !self.check.is_current(now),
+        }
+    }
+
+    /// Whether a row that comes from elsewhere could have been stored here. `latest`: no plan for a refresh reaches
+    /// further. The error names the value, and what would be right.
+    pub fn vet(&self, now: UnixTime, latest: UnixTime) -> Result<(), String> {
+        let past = |what: &str, time: UnixTime| in_order(what, time, now.plus(SLACK), "which lies in the future");
+        past("check.at", self.check.at)?;
+        in_order(
+            "check.until",
+            self.check.until,
+            self.check.latest_end(),
+            "which is beyond what such a check is good for",
+        )?;
+        in_order("refresh_at", self.refresh_at, latest.plus(SLACK), "which is further ahead than any plan")?;
+        if self.failures.len() > Self::MAX_FAILURES {
+            return Err(format!("{} failures, want at most {}", self.failures.len(), Self::MAX_FAILURES));
+        }
+        for failure in &self.failures {
+            past("a failure's at", failure.at)?;
+            check_id(&failure.id)?;
+        }
+        let Some(stored) = &self.policy else { return Ok(()) };
+        check_id(&stored.id)?;
+        past("fetched_at", stored.fetched_at)?;
+        in_order("expires_at", stored.expires_at, stored.natural_end(), "which is beyond fetched_at and max_age")
     }
 
     /// Adds a failure and forgets the oldest of too many.

@@ -7,6 +7,7 @@
 mod open;
 mod rows;
 mod schema;
+mod upkeep;
 
 use super::memory::NO_EDITION;
 use super::row::Row;
@@ -17,6 +18,7 @@ use crate::sys::log::{Level, Sink};
 use crate::sys::sqlite::Refusal;
 use crate::time::{Clock, Deadline, SystemClock, UnixTime};
 use open::Opened;
+pub use rows::Name;
 use rows::{has_later_policy, select, select_due, update_check, upsert_check, upsert_policy};
 use rusqlite::{ErrorCode, Transaction, TransactionBehavior};
 use std::path::PathBuf;

@@ -3,6 +3,7 @@
 mod crash;
 mod damage;
 mod pressure;
+mod upkeep;
 
 use super::*;
 use crate::reason::Reason;

@@ -24,6 +24,30 @@ const SHARED_MEMORY: &str = "-shm";
 /// Sees to it that a usable file lies at `path`: checks the directory and the file, creates an empty file if there is
 /// none. The error is a sentence for the log that says what would be right.
 pub fn prepare(path: &Path) -> Result<(), String> {
+    match check(path)? {
+        (_, true) => Ok(()),
+        (owner, false) => create(path, &owner).map_err(|error| describe(path, &format!("cannot be created: {error}"))),
+    }
+}
+
+/// Whether a file lies at `path`, after the same checks, without creating one.
+pub fn is_there(path: &Path) -> Result<bool, String> {
+    check(path).map(|(_, is_there)| is_there)
+}
+
+/// How many bytes the file at `path` has.
+pub fn size(path: &Path) -> Option<u64> {
+    fs::symlink_metadata(path).ok().map(|found| found.len())
+}
+
+/// The owner of the directory of `path` by name, if this process is neither that one nor root.
+pub fn other_owner(path: &Path) -> Option<String> {
+    let owner = fs::metadata(path.parent()?).ok()?.uid();
+    (owner != privilege::user() && !privilege::is_root()).then(|| identity::user_name(owner))
+}
+
+/// Checks the directory and what lies at `path`; returns what the directory is like, and whether there is a file.
+fn check(path: &Path) -> Result<(Metadata, bool), String> {
     let directory = match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
         Some(parent) => parent,
@@ -38,10 +62,8 @@ pub fn prepare(path: &Path) -> Result<(), String> {
         }
     }
     match fs::symlink_metadata(path) {
-        Ok(found) => check_file(path, &found, &owner),
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            create(path, &owner).map_err(|error| describe(path, &format!("cannot be created: {error}")))
-        }
+        Ok(found) => check_file(path, &found, &owner).map(|()| (owner, true)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok((owner, false)),
         Err(error) => Err(describe(path, &error.to_string())),
     }
 }

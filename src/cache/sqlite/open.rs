@@ -115,6 +115,21 @@ pub fn read_immutable<T>(path: &Path, query: impl Fn(&Connection) -> rusqlite::R
     distrust(&connection).and_then(|()| query(&connection)).map_err(|error| sqlite::refusal(&connection, &error).into())
 }
 
+/// A connection of its own to the file at `path`, for one step of upkeep; none where there is no file. It must be gone
+/// before the step ends.
+pub fn open_existing(path: &Path) -> Result<Option<Connection>, Trouble> {
+    if !files::is_there(path).map_err(Trouble::Other)? {
+        return Ok(None);
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(Duration::ZERO)?;
+    distrust(&connection)?;
+    // Should the file be in WAL mode, nothing of it is mapped into memory.
+    set(&connection, "locking_mode", "EXCLUSIVE")?;
+    Ok(Some(connection))
+}
+
 /// `has_log`: a program has switched the file to WAL.
 fn open(path: &Path, has_log: bool, identity: Identity) -> Result<Opened, Trouble> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -147,7 +162,8 @@ fn open(path: &Path, has_log: bool, identity: Identity) -> Result<Opened, Troubl
     Ok(opened)
 }
 
-fn prepare_to_write(connection: &Connection) -> rusqlite::Result<()> {
+/// Chooses the journal, and that a commit waits for the disk.
+pub fn prepare_to_write(connection: &Connection) -> rusqlite::Result<()> {
     // TRUNCATE keeps the journal file, which saves creating and deleting it with every write. FULL waits for the
     // disk: a policy that was learnt is the memory that an attacker cannot forge, so that it outlives a power cut.
     set(connection, "journal_mode", "TRUNCATE")?;

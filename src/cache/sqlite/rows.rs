@@ -4,27 +4,123 @@ use super::super::row::{Check, Row, StoredPolicy, is_id, is_later, trusted_time}
 use crate::reason::Reason;
 use crate::syntax::{Mode, PolicyDomain};
 use crate::time::UnixTime;
-use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OptionalExtension, Transaction, ffi, params};
 use std::sync::Arc;
 
 macro_rules! select_row {
-    ($shortened_to:literal) => {
+    ($shortened_to:literal, $which:literal) => {
         concat!(
             "SELECT id, body, fetched_at, ",
             $shortened_to,
-            ", checked_at, checked_until, check_reason, refresh_at, failures FROM domain WHERE name = ?1"
+            ", checked_at, checked_until, check_reason, refresh_at, failures, name FROM domain WHERE ",
+            $which
         )
+    };
+}
+
+/// A statement that reads rows.
+macro_rules! prepare_select {
+    ($connection:expr, $which:literal) => {
+        // A file of version 1 that cannot be written, and so cannot be renewed, is still read.
+        $connection
+            .prepare_cached(select_row!("shortened_to", $which))
+            .or_else(|error| $connection.prepare_cached(select_row!("NULL", $which)).map_err(|_| error))
     };
 }
 
 /// The row of a domain.
 pub fn select(connection: &Connection, domain: &PolicyDomain) -> rusqlite::Result<Option<Row>> {
-    // A file of version 1 that cannot be written, and so cannot be renewed, is still read.
-    let mut statement = connection
-        .prepare_cached(select_row!("shortened_to"))
-        .or_else(|error| connection.prepare_cached(select_row!("NULL")).map_err(|_| error))?;
-    statement.query_row(params![domain.as_str()], |columns| Ok(to_row(columns))).optional()
+    select_named(connection, &domain.as_str())
+}
+
+/// The row under a name, whatever that is.
+pub fn select_named(connection: &Connection, name: &dyn ToSql) -> rusqlite::Result<Option<Row>> {
+    let mut statement = prepare_select!(connection, "name = ?1")?;
+    statement.query_row([name], |columns| Ok(to_row(columns))).optional()
+}
+
+/// The next rows by name, from the first one or from behind `after`, and each with its name: at most `limit`, and no more
+/// once they have `bytes` bytes.
+pub fn select_page(
+    connection: &Connection,
+    after: Option<&Name>,
+    is_backward: bool,
+    (limit, bytes): (usize, usize),
+) -> rusqlite::Result<Vec<(Name, Row)>> {
+    let mut statement = match (after, is_backward) {
+        (None, false) => prepare_select!(connection, "?1 IS NULL ORDER BY name"),
+        (None, true) => prepare_select!(connection, "?1 IS NULL ORDER BY name DESC"),
+        (Some(_), false) => prepare_select!(connection, "name > ?1 ORDER BY name"),
+        (Some(_), true) => prepare_select!(connection, "name < ?1 ORDER BY name DESC"),
+    }?;
+    let mut rows = statement.query([after])?;
+    let mut page: Vec<(Name, Row)> = Vec::new();
+    let mut size: usize = 0;
+    while page.len() < limit && size < bytes {
+        let Some(columns) = rows.next()? else { break };
+        let name = Name::of(columns.get_ref(9)?)?;
+        let before = page.last().map(|(name, _)| name).or(after);
+        // A damaged tree may lead in circles.
+        if before.is_some_and(|before| if is_backward { name >= *before } else { name <= *before }) {
+            return Err(damaged());
+        }
+        let row = to_row(columns);
+        size = size.saturating_add(row.size());
+        page.push((name, row));
+    }
+    Ok(page)
+}
+
+/// Removes the row under a name.
+pub fn delete(transaction: &Transaction<'_>, name: &Name) -> rusqlite::Result<()> {
+    transaction.prepare_cached("DELETE FROM domain WHERE name = ?1")?.execute([name]).map(drop)
+}
+
+/// The key of a row as it stands in the file, which anybody may have written who has the mail user's rights. In the order
+/// in which SQLite has such keys.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Name {
+    /// What libmtasts writes.
+    Text(Vec<u8>),
+    /// What it does not.
+    Blob(Vec<u8>),
+}
+
+impl Name {
+    fn of(value: ValueRef<'_>) -> rusqlite::Result<Self> {
+        match value {
+            ValueRef::Text(text) => Ok(Self::Text(text.to_vec())),
+            ValueRef::Blob(blob) => Ok(Self::Blob(blob.to_vec())),
+            _ => Err(damaged()),
+        }
+    }
+
+    /// The domain, if it is the name of one in the only form in which a lookup finds it.
+    pub fn domain(&self) -> Option<PolicyDomain> {
+        let Self::Text(text) = self else { return None };
+        PolicyDomain::parse(text).ok().filter(|domain| domain.as_str().as_bytes() == text)
+    }
+}
+
+impl From<&PolicyDomain> for Name {
+    fn from(domain: &PolicyDomain) -> Self {
+        Self::Text(domain.as_str().into())
+    }
+}
+
+impl ToSql for Name {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Text(text) => ValueRef::Text(text),
+            Self::Blob(blob) => ValueRef::Blob(blob),
+        }))
+    }
+}
+
+fn damaged() -> rusqlite::Error {
+    let text = "the keys of its rows are not in order".to_owned();
+    rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), Some(text))
 }
 
 /// Damage that SQLite cannot see costs no more than the value that it hit: a column that holds nothing of its kind counts

@@ -95,6 +95,12 @@ pub fn read<T>(connection: &Connection, work: impl FnOnce() -> rusqlite::Result<
     }
 }
 
+/// Reads from a file of any version of ours at one moment of it, and changes nothing; none where it has no tables yet.
+pub fn read_any<T>(connection: &Connection, work: impl FnOnce() -> rusqlite::Result<T>) -> Result<Option<T>, Trouble> {
+    let _moment = connection.is_autocommit().then(|| connection.unchecked_transaction()).transpose()?;
+    if kind_now(connection)? == Kind::Empty { Ok(None) } else { Ok(Some(work()?)) }
+}
+
 fn too_new(version: i64) -> Trouble {
     Trouble::Other(format!(
         "was written by a newer libmtasts (version {version}, this one knows {VERSION}) and is left alone"
