@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two steps that write, others who wait for the file get their turn: longer than they pause.
 const GAP: Duration = Duration::from_millis(5);
 /// So many rows are looked for, or taken in, in one step.
-const STEP: usize = 128;
+const STEP: usize = 256;
 /// Rows that are taken in by one step have about so many bytes.
 const STEP_BYTES: usize = 1 << 20;
 

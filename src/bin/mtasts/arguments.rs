@@ -1,5 +1,6 @@
 //! The command line, and the settings that it changes.
 
+use crate::cache::CacheArguments;
 use crate::{Stop, complain};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
@@ -49,6 +50,8 @@ pub enum Command {
     Lookup(LookupArguments),
     /// Fetches the cached policies anew for which that is due, and says how many could not be fetched
     Refresh(RefreshArguments),
+    /// Shows and looks after what is remembered about domains
+    Cache(CacheArguments),
     /// Reads a policy file and shows what it says, or what is wrong with it
     Parse(ParseArguments),
     /// Shows every setting in force and where it comes from, as a configuration file would have it

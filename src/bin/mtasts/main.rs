@@ -4,6 +4,7 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
 mod arguments;
+mod cache;
 mod completions;
 mod config;
 mod lookup;
@@ -59,6 +60,7 @@ fn run() -> u8 {
         Command::Lookup(request) => lookup::run(&arguments.settings, request),
         Command::Refresh(request) => refresh::run(&arguments.settings, request),
         Command::Parse(request) => parse::run(&arguments.settings, request),
+        Command::Cache(request) => cache::run(&arguments.settings, request),
         Command::Config(request) => config::run(&arguments.settings, request),
         Command::Completions(request) => completions::run(request),
     };

@@ -1,0 +1,691 @@
+//! `mtasts cache`: lists, shows, purges, carries over and counts what is remembered.
+
+use mtasts::time::{Clock, SystemClock};
+use mtasts_world::{World, policy_body};
+use serde_json::{Value, json};
+use std::collections::{HashMap, HashSet};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+const DAY: i64 = 86_400;
+
+/// A directory with the cache of one host.
+struct Host {
+    base: tempfile::TempDir,
+    directory: PathBuf,
+}
+
+impl Host {
+    fn new() -> Self {
+        let base = tempfile::tempdir().unwrap();
+        let directory = base.path().join("cache");
+        std::fs::DirBuilder::new().mode(0o750).create(&directory).unwrap();
+        std::fs::write(base.path().join("mtasts.toml"), "").unwrap();
+        Self { base, directory }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    fn cache(&self) -> PathBuf {
+        self.path("cache.db")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mtasts"));
+        command.arg("cache").args(arguments).env_remove("MTASTS_CONFIG").env_remove("JOURNAL_STREAM");
+        // Nothing is asked of the machine's own configuration.
+        command.arg("--config").arg(self.base.path().join("mtasts.toml")).arg("--cache").arg(self.cache());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Done {
+        Done::of(self.command(arguments).output().unwrap())
+    }
+
+    fn feed(&self, arguments: &[&str], input: &[u8]) -> Done {
+        let mut command = self.command(arguments);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // A command that stops early does not read to the end.
+        let _ = child.stdin.take().unwrap().write_all(input);
+        Done::of(child.wait_with_output().unwrap())
+    }
+
+    /// Fills the cache with these lines, which all must be right.
+    fn with(self, lines: &[Value]) -> Self {
+        let done = self.feed(&["import"], &jsonl(lines));
+        assert_eq!((done.status, &*done.err), (0, ""), "{}", done.out);
+        self
+    }
+
+    fn sql(&self, statement: &str) {
+        rusqlite::Connection::open(self.cache()).unwrap().execute_batch(statement).unwrap();
+    }
+}
+
+/// What a command has come to.
+#[derive(Debug)]
+struct Done {
+    status: i32,
+    out: String,
+    err: String,
+}
+
+impl Done {
+    fn of(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self { status: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    fn json(&self) -> Vec<Value> {
+        self.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The first word of each line.
+    fn names(&self) -> Vec<&str> {
+        self.out.lines().map(|line| line.split(['\t', ' ', ':']).next().unwrap()).collect()
+    }
+}
+
+fn now() -> i64 {
+    SystemClock.now().0
+}
+
+fn jsonl(lines: &[Value]) -> Vec<u8> {
+    lines.iter().map(|line| format!("{line}\n")).collect::<String>().into_bytes()
+}
+
+/// A line of an export: a policy that was fetched so many seconds ago and lives for seven days.
+fn line(domain: &str, mode: &str, seconds_ago: i64) -> Value {
+    let at = now() - seconds_ago;
+    let hosts: &[&str] = if mode == "none" { &[] } else { &["mx.good.test", "*.good.test"] };
+    json!({
+        "version": 1,
+        "domain": domain,
+        "policy": {
+            "id": "a1", "fetched_at": at, "expires_at": at + 7 * DAY, "body": policy_body(mode, hosts, 604_800),
+        },
+        "check": { "at": at, "until": at + 3_600, "reason": "confirmed" },
+        "refresh_at": at + DAY / 2,
+        "failures": [],
+    })
+}
+
+fn absent(domain: &str, seconds_ago: i64) -> Value {
+    let at = now() - seconds_ago;
+    let check = json!({ "at": at, "until": at + 300, "reason": "no-record" });
+    json!({ "version": 1, "domain": domain, "policy": null, "check": check, "refresh_at": at, "failures": [] })
+}
+
+fn five() -> [Value; 5] {
+    let failed = json!([{ "id": "b2", "at": now() - 40, "reason": "policy-host-timed-out" }]);
+    let mut failing = line("failing.test", "enforce", 2 * DAY);
+    failing["failures"] = failed;
+    [
+        failing,
+        line("expired.test", "enforce", 9 * DAY),
+        line("testing.test", "testing", 3_600),
+        line("none.test", "none", 60),
+        absent("absent.test", 10),
+    ]
+}
+
+#[test]
+fn a_new_host_starts_with_the_memory_of_an_old_one() {
+    let world = World::start();
+    let policies = [("enforce.test", "enforce"), ("testing.test", "testing"), ("none.test", "none")];
+    for (name, mode) in policies {
+        world.publish(name, "a1", policy_body(mode, if mode == "none" { &[] } else { &["mx.good.test"] }, 604_800));
+    }
+    world.publish("broken.test", "a1", "version: STSv1\nmode: Enforce\n");
+    let known = ["enforce.test", "testing.test", "none.test", "absent.test"];
+    let lookup = |host: &Host, more: &[&str]| {
+        let config = world.directory().join("mtasts.toml");
+        std::fs::write(&config, "allow_private_addresses = true\n").unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mtasts"));
+        command.arg("lookup").arg("--json").args(known);
+        command.args(more).env_remove("MTASTS_CONFIG").arg("--config").arg(config);
+        command.arg("--cache").arg(host.cache()).arg("--ca-file").arg(world.ca_file());
+        command.args(["--nameserver", &world.dns_addr().to_string()]);
+        command.args(["--https-port", &world.https_addr().port().to_string()]);
+        Done::of(command.output().unwrap()).json()
+    };
+    let (old, new) = (Host::new(), Host::new());
+    let learnt = lookup(&old, &["broken.test"]);
+    world.dns_off(true);
+    world.https_off(true);
+
+    let exported = old.run(&["export"]);
+    assert_eq!((exported.status, exported.json().len()), (0, 5), "{}", exported.err);
+    let imported = new.feed(&["import"], exported.out.as_bytes());
+    assert_eq!(imported.out, "5 row(s) imported, 0 stay as they are, 0 refused\n", "{}", imported.err);
+    assert_eq!(new.run(&["export"]).out, exported.out, "nothing is lost or changed");
+
+    for (before, after) in learnt.iter().zip(lookup(&new, &[])) {
+        for field in ["domain", "mode", "mx", "max_age", "id", "fetched_at", "expires_at"] {
+            assert_eq!(before[field], after[field], "{field} of {after}");
+        }
+        let source = if after["domain"] == "absent.test" { "none" } else { "cache" };
+        assert_eq!(after["source"], source, "{after}");
+    }
+    assert_eq!(lookup(&new, &["--cache-only"])[0]["mode"], "enforce");
+
+    let again = new.feed(&["import"], exported.out.as_bytes());
+    assert_eq!(again.out, "0 row(s) imported, 5 stay as they are, 0 refused\n");
+}
+
+#[test]
+fn an_export_to_a_file_appears_as_a_whole_and_is_its_owner_s_alone() {
+    let host = Host::new().with(&five());
+    let file = host.path("policies.jsonl");
+    std::fs::write(&file, "old").unwrap();
+    let before = std::fs::metadata(&file).unwrap().ino();
+    let name = file.to_str().unwrap();
+    let done = host.run(&["export", name]);
+    assert_eq!((done.status, &*done.out, &*done.err), (0, "", ""));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), host.run(&["export", "-"]).out);
+    let found = std::fs::metadata(&file).unwrap();
+    assert!(found.ino() != before && found.permissions().mode() & 0o777 == 0o600);
+    assert_eq!(drafts(&host.directory), 0);
+
+    let other = Host::new();
+    assert_eq!(other.run(&["import", name]).out, "5 row(s) imported, 0 stay as they are, 0 refused\n");
+    let done = host.run(&["export", "/nonexistent/x"]);
+    assert!(done.status == 2 && done.err.contains("/nonexistent/x"), "{done:?}");
+    assert_eq!(host.run(&["export", "/dev/null"]).status, 0, "a device is written to, not replaced");
+    assert!(!std::fs::metadata("/dev/null").unwrap().is_file());
+}
+
+fn drafts(directory: &Path) -> usize {
+    let names = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
+    names.filter(|name| name.to_string_lossy().contains("draft")).count()
+}
+
+#[test]
+fn a_body_of_any_bytes_is_carried_over_and_shown_without_what_acts_on_a_terminal() {
+    let host = Host::new();
+    let mut hostile = line("hostile.test", "enforce", 60);
+    let body = hostile["policy"]["body"].as_str().unwrap().to_owned() + "note: a\u{9b}31m\u{202e}b \"\\\r\n";
+    hostile["policy"]["body"] = json!(body);
+    let mut bytes = line("bytes.test", "none", 60);
+    let hex: String =
+        b"version: STSv1\nmode: none\nmax_age: 604800\nmx: \xff\n".iter().map(|byte| format!("{byte:02x}")).collect();
+    bytes["policy"].as_object_mut().unwrap().remove("body");
+    bytes["policy"]["body_hex"] = json!(hex);
+    let host = host.with(&[hostile, bytes]);
+    let exported = host.run(&["export"]);
+    assert_eq!(exported.json()[0]["policy"]["body_hex"], hex);
+    assert_eq!(exported.json()[1]["policy"]["body"], body);
+    for arguments in [&["export"][..], &["list", "--json"], &["show", "--json", "hostile.test"]] {
+        let out = host.run(arguments).out;
+        assert!(out.bytes().all(|byte| byte == b'\n' || (b' '..=b'~').contains(&byte)), "{out}");
+    }
+    let shown = host.run(&["show", "hostile.test", "bytes.test"]).out;
+    assert!(!shown.contains(['\u{9b}', '\u{202e}', '\r', '\u{1b}']), "{shown:?}");
+    assert!(shown.contains("  | note: a\\u{9b}31m\\u{202e}b \"\\\n"), "{shown}");
+}
+
+#[test]
+fn a_list_through_a_pipe_is_whole_and_between_tabs() {
+    let host = Host::new().with(&five());
+    let done = host.run(&["list"]);
+    assert_eq!(done.names(), ["absent.test", "expired.test", "failing.test", "none.test", "testing.test"]);
+    let lines: Vec<Vec<&str>> = done.out.lines().map(|line| line.split('\t').collect()).collect();
+    assert!(lines.iter().all(|fields| fields.len() == 6), "{}", done.out);
+    assert_eq!((lines[0][1], lines[0][2], lines[0][5]), ("absent", "-", "no-record"));
+    assert!(lines[4][1] == "testing" && lines[4][2].ends_with(" UTC") && lines[4][5] == "confirmed");
+
+    let rows = host.run(&["list", "--json", "--mode", "enforce", "--sort", "age"]).json();
+    let wanted = [
+        "domain",
+        "mode",
+        "id",
+        "fetched_at",
+        "expires_at",
+        "is_expired",
+        "checked_at",
+        "checked_until",
+        "check_reason",
+        "refresh_at",
+        "is_failing",
+    ];
+    assert_eq!(rows[0].as_object().unwrap().keys().collect::<Vec<_>>(), wanted);
+    let field = |at: usize, name: &str| rows[at][name].clone();
+    assert_eq!(
+        (field(0, "domain"), field(0, "is_expired"), field(0, "is_failing")),
+        (json!("failing.test"), json!(false), json!(true))
+    );
+    assert_eq!(
+        (field(1, "domain"), field(1, "is_expired"), field(1, "is_failing")),
+        (json!("expired.test"), json!(true), json!(false))
+    );
+}
+
+#[test]
+fn a_list_is_sorted_turned_round_and_filtered() {
+    let host = Host::new().with(&five());
+    for (arguments, want) in [
+        (&["--sort", "age"][..], "absent none testing failing expired"),
+        (&["--sort", "age", "--reverse"], "expired failing testing none absent"),
+        (&["--sort", "mode"], "absent none testing expired failing"),
+        (&["--sort", "domain", "-r"], "testing none failing expired absent"),
+        (&["--sort", "expires"], "expired absent failing testing none"),
+        (&["--sort", "checked"], "absent none testing failing expired"),
+        (&["--mode", "absent"], "absent"),
+        (&["--mode", "none"], "none"),
+        (&["--older-than", "7d"], "expired"),
+        (&["--newer-than", "2h"], "absent none testing"),
+        (&["--newer-than", "2h", "--older-than", "30s"], "none testing"),
+        (&["--expired"], "expired"),
+        (&["--mode", "testing", "--expired"], ""),
+    ] {
+        let done = host.run(&[&["list"], arguments].concat());
+        assert_eq!(done.names().join(" ").replace(".test", ""), want, "{arguments:?} {}", done.err);
+    }
+    for wrong in [&["--older-than", "7"][..], &["--sort", "size"], &["--mode", "unknown"]] {
+        assert_eq!(host.run(&[&["list"], wrong].concat()).status, 2);
+    }
+}
+
+#[test]
+fn a_table_on_a_terminal_fits_into_eighty_columns() {
+    let long = format!("{}.test", ["a".repeat(60), "b".repeat(60)].join("."));
+    let host = Host::new().with(&[line(&long, "enforce", 60), line("good.test", "testing", 60)]);
+    let command = host.command(&["list"]);
+    let quoted = |word: &std::ffi::OsStr| format!("'{}'", word.to_str().unwrap());
+    let words: Vec<String> = std::iter::once(command.get_program()).chain(command.get_args()).map(quoted).collect();
+    let mut script = Command::new("script");
+    script.args(["-qec", &format!("stty cols 80; {}", words.join(" ")), "/dev/null"]).stdin(Stdio::null());
+    match script.output() {
+        Ok(output) => {
+            let shown = String::from_utf8(output.stdout).unwrap();
+            let lines: Vec<&str> = shown.lines().map(str::trim_end).collect();
+            assert!(lines.iter().all(|line| line.len() <= 80), "{shown}");
+            assert!(lines[0].starts_with("DOMAIN ") && lines[0].contains(" EXPIRES "), "{shown}");
+            assert!(lines[1].starts_with("aaaa") && lines[1].contains("...  enforce    1m       6d"), "{shown}");
+            assert!(lines[2].starts_with("good.test ") && lines[2].ends_with("  confirmed"), "{shown}");
+        }
+        Err(error) => {
+            assert!(std::env::var_os("MTASTS_NO_SKIP").is_none_or(|value| value != "1"), "script: {error}");
+            println!("SKIPPED: script is not installed");
+        }
+    }
+}
+
+#[test]
+fn show_tells_all_that_is_stored_and_says_what_is_not() {
+    let host = Host::new().with(&five());
+    let shown = host.run(&["show", "FAILING.test."]);
+    assert_eq!(shown.status, 0);
+    for part in [
+        "failing.test: enforce\n",
+        "  mx       mx.good.test\n  mx       *.good.test\n",
+        "  max_age  604800 (7 days)\n",
+        "  id       a1\n",
+        " UTC (2 days ago)\n",
+        " UTC (in 5 days)\n",
+        "  refresh  due since ",
+        ": confirmed\n",
+        " counted until ",
+        "seconds ago): policy-host-timed-out, id b2\n",
+        "  | version: STSv1\n  | mode: enforce\n",
+    ] {
+        assert!(shown.out.contains(part), "{part:?}: {}", shown.out);
+    }
+    let shown = host.run(&["show", "expired.test", "absent.test", "missing.test", "testing.test"]);
+    assert_eq!(shown.status, 1);
+    assert!(shown.out.starts_with("expired.test: enforce, expired and not applied\n"), "{}", shown.out);
+    assert!(shown.out.contains("\nabsent.test: no policy\n"), "{}", shown.out);
+    assert!(shown.out.contains("\nmissing.test: not in the cache\ntesting.test: testing\n"), "{}", shown.out);
+
+    let rows = host.run(&["show", "--json", "failing.test", "missing.test"]).json();
+    assert_eq!(rows[0]["failures"][0]["reason"], "policy-host-timed-out");
+    assert_eq!((&rows[0]["is_cached"], &rows[0]["max_age"]), (&json!(true), &json!(604_800)));
+    assert!(rows[0]["body"].as_str().unwrap().contains("mode: enforce"));
+    assert_eq!(rows[1], json!({ "domain": "missing.test", "is_cached": false }));
+    let wrong = host.run(&["show", "a\u{1b} b"]);
+    assert!(wrong.status == 2 && wrong.err.contains("a\\u{1b} b: the name has"), "{wrong:?}");
+}
+
+#[test]
+fn purge_takes_what_it_is_told_and_says_what_that_costs() {
+    let host = Host::new().with(&five());
+    let left = || host.run(&["list"]).names().join(" ").replace(".test", "");
+    for wrong in
+        [&["purge"][..], &["purge", "--all", "--expired"], &["purge", "a.test", "--all"], &["purge", "--dry-run"]]
+    {
+        assert_eq!(host.run(wrong).status, 2, "{wrong:?}");
+    }
+    let dry = host.run(&["purge", "--all", "--dry-run"]);
+    assert!(
+        dry.out.contains("testing.test: testing, until ") && dry.out.ends_with("\n5 row(s) would be purged\n"),
+        "{}",
+        dry.out
+    );
+    assert!(dry.err.contains("enforced policies in force among them: 1;"), "{}", dry.err);
+    assert_eq!(left(), "absent expired failing none testing");
+
+    let done = host.run(&["purge", "--mode", "none"]);
+    assert_eq!((done.status, &*done.out, &*done.err), (0, "1 row(s) purged\n", ""));
+    let done = host.run(&["purge", "--expired"]);
+    assert_eq!((&*done.out, &*done.err), ("1 row(s) purged\n", ""), "an expired policy protects nobody");
+    assert_eq!(left(), "absent failing testing");
+    let done = host.run(&["purge", "failing.test", "missing.test", "failing.test"]);
+    assert_eq!((done.status, &*done.out), (1, "1 row(s) purged\n"));
+    assert!(
+        done.err.contains("missing.test: not in the cache")
+            && done.err.contains("mail to their domains is not protected")
+    );
+    assert_eq!(host.run(&["purge", "testing.test", "--dry-run"]).out.lines().last(), Some("1 row(s) would be purged"));
+    assert_eq!(host.run(&["purge", "--older-than", "30m"]).out, "1 row(s) purged\n");
+    assert_eq!((&*left(), &*host.run(&["purge", "--all"]).out, &*left()), ("absent", "1 row(s) purged\n", ""));
+}
+
+#[test]
+fn an_import_reports_each_bad_line_and_takes_the_good_ones() {
+    let change = |path: &str, value: Value| {
+        let mut row = line("bad.test", "enforce", 60);
+        *row.pointer_mut(path).unwrap() = value;
+        row.to_string()
+    };
+    let extended = |place: &str, field: &str| {
+        let mut row = line("bad.test", "enforce", 60);
+        row.pointer_mut(place).unwrap()[field] = json!(1);
+        row.to_string()
+    };
+    let without = |field: &str| {
+        let mut row = line("bad.test", "enforce", 60);
+        row.as_object_mut().unwrap().remove(field);
+        row.to_string()
+    };
+    let body = |text: &str| change("/policy/body", json!(text));
+    let later = now() + 3_600;
+    let cases: Vec<(String, &str)> = vec![
+        ("nonsense".into(), "not JSON"),
+        ("[1]".into(), "want a JSON object"),
+        ("[".repeat(100_000), "not JSON"),
+        ("\u{1b}[31m".into(), "not JSON"),
+        (change("/version", json!(2)), "version is 2, want 1"),
+        (change("/version", json!("1")), "version: want a whole number"),
+        (without("version"), "version is missing"),
+        (without("policy"), "policy is missing"),
+        (without("refresh_at"), "refresh_at is missing"),
+        (extended("", "extra\u{1b}"), "extra\\u{1b} is not a field"),
+        (extended("/policy", "mode"), "policy.mode is not a field"),
+        (extended("/check", "x"), "check.x is not a field"),
+        (change("/domain", json!("a\u{1b}b")), "domain `a\\u{1b}b`: the name has"),
+        (change("/domain", json!("192.0.2.1")), "an IP address"),
+        (change("/domain", json!("a.".repeat(200))), "domain"),
+        (change("/domain", json!(7)), "domain: want a text"),
+        (change("/policy", json!([])), "policy: want an object"),
+        (change("/policy/id", json!("a b")), "bad.test: id `a b`, want at most 32"),
+        (change("/policy/id", json!("a".repeat(33))), "want at most 32"),
+        (change("/policy/fetched_at", json!(later)), "which lies in the future"),
+        (change("/policy/fetched_at", json!(-1)), "fetched_at is -1"),
+        (change("/policy/fetched_at", json!(1.5)), "policy.fetched_at: want a whole number"),
+        (change("/policy/expires_at", json!(later + 30 * DAY)), "expires_at"),
+        (body("version: STSv1\nmode: enforce\nmax_age: 60\n"), "policy.body: there is no `mx` line"),
+        (body("version: STSv1\nmode: \u{1b}\n"), "policy.body: line 2: mode `\\x1b`"),
+        (body(&format!("{}x: {}\n", policy_body("none", &[], 60), "y".repeat(65_536))), "want at most 65536"),
+        (change("/check/at", json!(later)), "check.at"),
+        (change("/check/until", json!(later + DAY)), "check.until"),
+        (change("/check/reason", json!("mood\u{1b}")), "check.reason: `mood\\u{1b}` is no reason"),
+        (change("/refresh_at", json!(later + DAY)), "refresh_at"),
+        (change("/failures", json!({})), "failures: want an array"),
+        (change("/failures", json!(vec![json!({ "id": "a", "at": 1, "reason": "policy-invalid" }); 9])), "9 failures"),
+        (change("/failures", json!([{ "id": "a", "at": later, "reason": "policy-invalid" }])), "failure's at"),
+        (change("/failures", json!([{ "id": "a", "at": 1 }])), "failures.reason is missing"),
+        (" ".repeat(600 * 1024) + &line("long.test", "enforce", 60).to_string(), "has more than 524288 bytes"),
+    ];
+    let mut text = Vec::new();
+    for (number, (bad, _)) in cases.iter().enumerate() {
+        text.extend(format!("{bad}\n{}\n", line(&format!("good{number}.test"), "enforce", 60)).into_bytes());
+    }
+    // What is no text at all, an empty line, and a last line without an end.
+    text.extend(b"\xff\xfe\0\n\r\n");
+    text.extend(line("last.test", "enforce", 60).to_string().into_bytes());
+
+    let host = Host::new();
+    let dry = host.feed(&["import", "--dry-run"], &text);
+    assert!(dry.out.contains("row(s) would be imported") && !host.cache().exists(), "{}", dry.out);
+    let done = host.feed(&["import"], &text);
+    let (good, bad) = (cases.len() + 1, cases.len() + 1);
+    assert_eq!(
+        (done.status, done.out),
+        (1, format!("{good} row(s) imported, 0 stay as they are, {bad} refused\n")),
+        "{}",
+        done.err
+    );
+    assert_eq!(done.err, dry.err);
+    let reported: HashMap<usize, &str> = done
+        .err
+        .lines()
+        .map(|line| {
+            let (number, problem) = line.strip_prefix("mtasts: line ").unwrap().split_once(": ").unwrap();
+            (number.parse().unwrap(), problem)
+        })
+        .collect();
+    for (at, (_, want)) in cases.iter().enumerate() {
+        let problem = reported[&(at * 2 + 1)];
+        assert!(problem.contains(want), "{want}: {problem}");
+    }
+    assert!(reported.len() == bad && !done.err.contains(|c: char| c.is_control() && c != '\n'));
+    let names = host.run(&["list"]);
+    assert!(names.names().len() == good && !names.out.contains("bad.test") && names.out.contains("last.test"));
+}
+
+#[test]
+fn an_import_says_when_a_stricter_policy_stays() {
+    let host = Host::new().with(&[line("a.test", "enforce", 600), line("b.test", "enforce", 600)]);
+    let done = host.feed(&["import"], &jsonl(&[line("a.test", "none", 60), line("b.test", "enforce", 60)]));
+    assert_eq!((done.status, &*done.out), (0, "1 row(s) imported, 1 stay as they are, 0 refused\n"));
+    assert!(
+        done.err.starts_with("mtasts: line 1: a.test stays as it is: ") && done.err.lines().count() == 1,
+        "{}",
+        done.err
+    );
+    assert_eq!(host.run(&["list", "--mode", "enforce"]).names(), ["a.test", "b.test"]);
+}
+
+#[test]
+fn a_cache_that_cannot_be_used_is_named_with_what_helps_and_left_as_it_is() {
+    let host = Host::new();
+    let all: [&[&str]; 6] =
+        [&["list"], &["show", "a.test"], &["purge", "--all"], &["export"], &["stats"], &["stats", "--prometheus"]];
+    let check = |host: &Host, want: &str| {
+        for arguments in all {
+            let done = host.run(arguments);
+            let is_named = done.err.contains(host.cache().to_str().unwrap());
+            assert!(
+                done.status == 2 && done.out.is_empty() && is_named && done.err.contains(want),
+                "{arguments:?} {done:?}"
+            );
+        }
+    };
+    check(&host, "does not exist; the first lookup makes it");
+    assert_eq!(std::fs::read_dir(&host.directory).unwrap().count(), 0, "nothing is made");
+
+    std::fs::write(host.cache(), "no database at all".repeat(500)).unwrap();
+    check(&host, "the next lookup moves it aside");
+    let refused = host.feed(&["import"], &jsonl(&five()));
+    assert!(
+        refused.status == 2 && refused.err.contains("is damaged") && refused.err.contains("(0 row(s) imported"),
+        "{refused:?}"
+    );
+    assert_eq!(std::fs::read(host.cache()).unwrap(), "no database at all".repeat(500).as_bytes());
+    assert!(
+        std::fs::read_dir(&host.directory)
+            .unwrap()
+            .flatten()
+            .all(|entry| !entry.file_name().to_string_lossy().contains("damaged"))
+    );
+
+    std::fs::remove_file(host.cache()).unwrap();
+    host.sql("CREATE TABLE other (x)");
+    check(&host, "a database of another program");
+
+    let elsewhere = Host::new();
+    std::fs::remove_dir(&elsewhere.directory).unwrap();
+    let done = elsewhere.run(&["list"]);
+    assert!(done.status == 2 && done.err.contains("install -d -m 0750"), "{done:?}");
+}
+
+#[test]
+fn a_cache_of_another_user_says_who_may_read_it() {
+    let host = Host::new().with(&five());
+    std::fs::set_permissions(&host.directory, PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(host.cache(), PermissionsExt::from_mode(0o600)).unwrap();
+    let is_root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
+    if !is_root {
+        assert!(std::env::var_os("MTASTS_NO_SKIP").is_none_or(|value| value != "1"), "want root");
+        println!("SKIPPED: only root becomes another user");
+        return;
+    }
+    let command = host.command(&["list"]);
+    let copy = host.path("mtasts");
+    std::fs::copy(command.get_program(), &copy).unwrap();
+    let mut other = Command::new("setpriv");
+    other.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&copy).args(command.get_args());
+    let done = Done::of(other.output().unwrap());
+    assert!(done.status == 2 && done.err.contains("cache.db: ") && done.err.contains("run this as root"), "{done:?}");
+}
+
+#[test]
+fn stats_count_every_row_once() {
+    let host = Host::new().with(&five());
+    let row = &host.run(&["stats", "--json"]).json()[0];
+    let number = |name: &str| row[name].as_u64().unwrap();
+    let kinds = ["enforce", "testing", "none", "expired", "absent"].map(number);
+    assert_eq!((number("domains"), kinds), (5, [1, 1, 1, 1, 1]));
+    assert_eq!((number("due"), number("failing"), number("unreadable")), (1, 1, 0));
+    let size = std::fs::metadata(host.cache()).unwrap().len();
+    assert_eq!((number("file_bytes"), number("bytes_a_row")), (size, size / 5));
+    assert_eq!(number("newest_fetched_at") - number("oldest_fetched_at"), u64::try_from(9 * DAY - 60).unwrap());
+    let human = host.run(&["stats"]).out;
+    assert!(human.starts_with("domains       5\n  enforce     1\n"), "{human}");
+    assert!(human.contains("\noldest fetch  ") && human.contains("(9 days ago)"), "{human}");
+}
+
+/// Reads the text exposition format 0.0.4 as strictly as can be: each sample below HELP and TYPE of its metric, each metric
+/// in one place, nothing else.
+fn metrics(text: &str) -> HashMap<String, f64> {
+    assert!(text.ends_with('\n') && !text.contains('\r'));
+    let is_name = |name: &str| {
+        name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b':')
+            && !name.starts_with(|c: char| c.is_ascii_digit())
+            && !name.is_empty()
+    };
+    let mut samples = HashMap::new();
+    let mut done = HashSet::new();
+    let mut lines = text.lines().peekable();
+    while let Some(help) = lines.next() {
+        let (name, explained) = help.strip_prefix("# HELP ").unwrap().split_once(' ').unwrap();
+        assert!(is_name(name) && name.starts_with("mtasts_") && done.insert(name.to_owned()), "{help}");
+        assert!(!explained.is_empty() && !explained.contains('\\'));
+        assert_eq!(lines.next(), Some(&*format!("# TYPE {name} gauge")));
+        let mut count = 0;
+        while let Some(sample) = lines.next_if(|line| !line.starts_with('#')) {
+            let (series, value) = sample.rsplit_once(' ').unwrap();
+            let rest = series.strip_prefix(name).unwrap();
+            if !rest.is_empty() {
+                let label = rest.strip_prefix('{').unwrap().strip_suffix('}').unwrap();
+                let (label, quoted) = label.split_once('=').unwrap();
+                let value = quoted.strip_prefix('"').unwrap().strip_suffix('"').unwrap();
+                assert!(is_name(label) && !label.contains(':') && value.bytes().all(|byte| byte.is_ascii_lowercase()));
+            }
+            assert!(samples.insert(series.to_owned(), value.parse().unwrap()).is_none(), "{series} twice");
+            count += 1;
+        }
+        assert!(count > 0, "{name} has no sample");
+    }
+    samples
+}
+
+#[test]
+fn the_metrics_are_valid_and_appear_as_a_whole() {
+    let host = Host::new().with(&five());
+    let printed = host.run(&["stats", "--prometheus"]).out;
+    let samples = metrics(&printed);
+    for kind in ["enforce", "testing", "none", "expired", "absent"] {
+        assert_eq!(samples[&format!("mtasts_cache_domains{{policy=\"{kind}\"}}")], 1.0);
+    }
+    assert_eq!((samples["mtasts_cache_due_policies"], samples["mtasts_cache_failing_domains"]), (1.0, 1.0));
+    assert!(
+        samples["mtasts_cache_oldest_fetch_timestamp_seconds"] < samples["mtasts_cache_newest_fetch_timestamp_seconds"]
+    );
+
+    let directory = host.path("textfile");
+    std::fs::DirBuilder::new().mode(0o755).create(&directory).unwrap();
+    let file = directory.join("mtasts.prom");
+    std::fs::write(&file, "old\n").unwrap();
+    let before = std::fs::metadata(&file).unwrap().ino();
+    let write = || host.run(&["stats", "--prometheus", "--output", file.to_str().unwrap()]);
+    let done = write();
+    assert_eq!((done.status, &*done.out, &*done.err), (0, "", ""));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), printed);
+    let found = std::fs::metadata(&file).unwrap();
+    assert!(found.ino() != before && found.permissions().mode() & 0o777 == 0o644);
+
+    host.run(&["purge", "--all"]);
+    let empty = metrics(&host.run(&["stats", "--prometheus"]).out);
+    assert!(!empty.contains_key("mtasts_cache_oldest_fetch_timestamp_seconds") && empty.len() == 9);
+    std::fs::write(host.cache(), "no database at all".repeat(500)).unwrap();
+    assert_eq!(write().status, 2);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), printed, "what cannot be counted leaves the file");
+    assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1, "no draft is left");
+    assert_eq!(host.run(&["stats", "--output", file.to_str().unwrap()]).status, 2);
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_every_list_quietly() {
+    let lines: Vec<Value> = (0..2_000).map(|n| line(&format!("d{n}.test"), "enforce", 60)).collect();
+    let host = Host::new().with(&lines);
+    for arguments in
+        [&["list"][..], &["list", "--sort", "age", "--json"], &["export"], &["stats"], &["show", "d1.test"]]
+    {
+        let mut child = host.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let done = Done::of(child.wait_with_output().unwrap());
+        assert_eq!((done.status, &*done.err), (0, ""), "{arguments:?}");
+    }
+    assert_eq!(host.run(&["purge", "--all"]).out, "2000 row(s) purged\n");
+}
+
+#[test]
+fn rows_that_no_lookup_can_find_are_counted_and_not_shown() {
+    let host = Host::new().with(&five());
+    host.sql("UPDATE domain SET name = char(27) || '[31mred' WHERE name = 'none.test'");
+    for arguments in [&["list"][..], &["list", "--sort", "mode"], &["export"]] {
+        let done = host.run(arguments);
+        assert_eq!(
+            (done.status, done.out.lines().count(), &*done.err),
+            (0, 4, "mtasts: 1 row(s) passed over, since their key is not a domain\n")
+        );
+    }
+    let dry = host.run(&["purge", "--mode", "none", "--dry-run"]).out;
+    assert!(dry.starts_with("(a key that is not a domain): none, until "), "{dry}");
+}
+
+#[test]
+fn every_subcommand_explains_itself_with_examples_that_work() {
+    for subcommand in ["list", "show", "purge", "export", "import", "stats"] {
+        let host = Host::new().with(&[line("example.com", "enforce", 60), line("example.net", "none", 60)]);
+        std::fs::write(host.path("policies.jsonl"), host.run(&["export"]).out).unwrap();
+        let help = host.run(&[subcommand, "--help"]);
+        let examples: Vec<&str> = help.out.lines().filter_map(|line| line.strip_prefix("  mtasts cache ")).collect();
+        assert!(help.status == 0 && help.out.contains("\nExamples:\n") && examples.len() >= 2, "{}", help.out);
+        for example in examples {
+            let words = example.split(['|', '>']).next().unwrap().split_whitespace();
+            // Nothing is written outside of the test's own directory.
+            let words: Vec<&str> = words.map(|word| word.rsplit('/').next().unwrap()).collect();
+            let mut command = host.command(&words);
+            let done = Done::of(command.current_dir(&host.directory).stdin(Stdio::null()).output().unwrap());
+            assert_eq!(done.status, 0, "{example}: {done:?}");
+        }
+    }
+    let all = Host::new().run(&["--help"]).out;
+    assert!(all.contains("Exit status: 0 done, 1 ") && all.contains("mtasts cache export > policies.jsonl"), "{all}");
+}
