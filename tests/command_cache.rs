@@ -11,6 +11,20 @@ use std::process::{Command, Output, Stdio};
 
 const DAY: i64 = 86_400;
 
+/// Who delivers mail where a test runs as root.
+const MAIL: u32 = 54_321;
+
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+/// Gives a file or a directory to the user who delivers mail.
+fn own(path: &Path) {
+    if is_root() {
+        std::os::unix::fs::chown(path, Some(MAIL), Some(MAIL)).unwrap();
+    }
+}
+
 /// A directory with the cache of one host.
 struct Host {
     base: tempfile::TempDir,
@@ -22,6 +36,8 @@ impl Host {
         let base = tempfile::tempdir().unwrap();
         let directory = base.path().join("cache");
         std::fs::DirBuilder::new().mode(0o750).create(&directory).unwrap();
+        std::fs::set_permissions(base.path(), PermissionsExt::from_mode(0o711)).unwrap();
+        own(&directory);
         std::fs::write(base.path().join("mtasts.toml"), "").unwrap();
         Self { base, directory }
     }
@@ -61,8 +77,15 @@ impl Host {
         self
     }
 
+    /// Puts something else in the place of the cache.
+    fn damage(&self) {
+        std::fs::write(self.cache(), "no database at all".repeat(500)).unwrap();
+        own(&self.cache());
+    }
+
     fn sql(&self, statement: &str) {
         rusqlite::Connection::open(self.cache()).unwrap().execute_batch(statement).unwrap();
+        own(&self.cache());
     }
 }
 
@@ -153,6 +176,7 @@ fn a_new_host_starts_with_the_memory_of_an_old_one() {
         command.args(["--https-port", &world.https_addr().port().to_string()]);
         Done::of(command.output().unwrap()).json()
     };
+    std::fs::set_permissions(world.directory(), PermissionsExt::from_mode(0o711)).unwrap();
     let (old, new) = (Host::new(), Host::new());
     let learnt = lookup(&old, &["broken.test"]);
     world.dns_off(true);
@@ -291,26 +315,34 @@ fn a_list_is_sorted_turned_round_and_filtered() {
 }
 
 #[test]
-fn a_table_on_a_terminal_fits_into_eighty_columns() {
+fn a_table_on_a_terminal_has_its_width() {
     let long = format!("{}.test", ["a".repeat(60), "b".repeat(60)].join("."));
-    let host = Host::new().with(&[line(&long, "enforce", 60), line("good.test", "testing", 60)]);
+    let mut failing = line("good.test", "testing", 60);
+    failing["check"] = json!({ "at": now() - 60, "until": now(), "reason": "policy-host-certificate-host-mismatch" });
+    let host = Host::new().with(&[line(&long, "enforce", 60), failing]);
     let command = host.command(&["list"]);
     let quoted = |word: &std::ffi::OsStr| format!("'{}'", word.to_str().unwrap());
     let words: Vec<String> = std::iter::once(command.get_program()).chain(command.get_args()).map(quoted).collect();
-    let mut script = Command::new("script");
-    script.args(["-qec", &format!("stty cols 80; {}", words.join(" ")), "/dev/null"]).stdin(Stdio::null());
-    match script.output() {
-        Ok(output) => {
-            let shown = String::from_utf8(output.stdout).unwrap();
-            let lines: Vec<&str> = shown.lines().map(str::trim_end).collect();
-            assert!(lines.iter().all(|line| line.len() <= 80), "{shown}");
-            assert!(lines[0].starts_with("DOMAIN ") && lines[0].contains(" EXPIRES "), "{shown}");
-            assert!(lines[1].starts_with("aaaa") && lines[1].contains("...  enforce    1m       6d"), "{shown}");
-            assert!(lines[2].starts_with("good.test ") && lines[2].ends_with("  confirmed"), "{shown}");
-        }
-        Err(error) => {
-            assert!(std::env::var_os("MTASTS_NO_SKIP").is_none_or(|value| value != "1"), "script: {error}");
-            println!("SKIPPED: script is not installed");
+    for (columns, width) in [(80, 80), (160, 160), (0, 80)] {
+        let mut script = Command::new("script");
+        let line = format!("stty rows 24 cols {columns}; {}", words.join(" "));
+        script.args(["-qec", &line, "/dev/null"]).stdin(Stdio::null());
+        match script.output() {
+            Ok(output) => {
+                let shown = String::from_utf8(output.stdout).unwrap();
+                let lines: Vec<&str> = shown.lines().map(str::trim_end).collect();
+                assert_eq!(lines.len(), 3, "{shown}");
+                assert!(lines[0].starts_with("DOMAIN ") && lines[0].contains(" EXPIRES "), "{shown}");
+                assert!(lines[1].starts_with("aaaa") && lines[1].contains("...  enforce    1m       6d"), "{shown}");
+                let end = if width == 80 { "  policy-host-..." } else { "  policy-host-certificate-host-mismatch" };
+                assert!(lines[2].starts_with("good.test ") && lines[2].ends_with(end), "{shown}");
+                assert_eq!(lines.iter().map(|line| line.len()).max(), Some(width), "{shown}");
+            }
+            Err(error) => {
+                assert!(std::env::var_os("MTASTS_NO_SKIP").is_none_or(|value| value != "1"), "script: {error}");
+                println!("SKIPPED: script is not installed");
+                return;
+            }
         }
     }
 }
@@ -508,7 +540,7 @@ fn a_cache_that_cannot_be_used_is_named_with_what_helps_and_left_as_it_is() {
     check(&host, "does not exist; the first lookup makes it");
     assert_eq!(std::fs::read_dir(&host.directory).unwrap().count(), 0, "nothing is made");
 
-    std::fs::write(host.cache(), "no database at all".repeat(500)).unwrap();
+    host.damage();
     check(&host, "the next lookup moves it aside");
     let refused = host.feed(&["import"], &jsonl(&five()));
     assert!(
@@ -538,8 +570,7 @@ fn a_cache_of_another_user_says_who_may_read_it() {
     let host = Host::new().with(&five());
     std::fs::set_permissions(&host.directory, PermissionsExt::from_mode(0o755)).unwrap();
     std::fs::set_permissions(host.cache(), PermissionsExt::from_mode(0o600)).unwrap();
-    let is_root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
-    if !is_root {
+    if !is_root() {
         assert!(std::env::var_os("MTASTS_NO_SKIP").is_none_or(|value| value != "1"), "want root");
         println!("SKIPPED: only root becomes another user");
         return;
@@ -547,10 +578,22 @@ fn a_cache_of_another_user_says_who_may_read_it() {
     let command = host.command(&["list"]);
     let copy = host.path("mtasts");
     std::fs::copy(command.get_program(), &copy).unwrap();
-    let mut other = Command::new("setpriv");
-    other.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&copy).args(command.get_args());
-    let done = Done::of(other.output().unwrap());
-    assert!(done.status == 2 && done.err.contains("cache.db: ") && done.err.contains("run this as root"), "{done:?}");
+    let as_nobody = |command: &Command| {
+        let mut other = Command::new("setpriv");
+        other.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&copy).args(command.get_args());
+        Done::of(other.output().unwrap())
+    };
+    let done = as_nobody(&command);
+    assert!(done.status == 2 && done.err.contains("cache.db: "), "{done:?}");
+    assert!(done.err.ends_with("; run this as 54321 or as root\n"), "{done:?}");
+
+    // Who may only read sees all, and changes nothing.
+    std::fs::set_permissions(host.cache(), PermissionsExt::from_mode(0o644)).unwrap();
+    let done = as_nobody(&command);
+    assert_eq!((done.status, done.out.lines().count(), &*done.err), (0, 5, ""));
+    let done = as_nobody(&host.command(&["purge", "--all"]));
+    assert!(done.status == 2 && done.err.contains("cannot write there") && done.out.is_empty(), "{done:?}");
+    assert_eq!(host.run(&["list"]).out.lines().count(), 5);
 }
 
 #[test]
@@ -619,6 +662,7 @@ fn the_metrics_are_valid_and_appear_as_a_whole() {
 
     let directory = host.path("textfile");
     std::fs::DirBuilder::new().mode(0o755).create(&directory).unwrap();
+    own(&directory);
     let file = directory.join("mtasts.prom");
     std::fs::write(&file, "old\n").unwrap();
     let before = std::fs::metadata(&file).unwrap().ino();
@@ -632,7 +676,7 @@ fn the_metrics_are_valid_and_appear_as_a_whole() {
     host.run(&["purge", "--all"]);
     let empty = metrics(&host.run(&["stats", "--prometheus"]).out);
     assert!(!empty.contains_key("mtasts_cache_oldest_fetch_timestamp_seconds") && empty.len() == 9);
-    std::fs::write(host.cache(), "no database at all".repeat(500)).unwrap();
+    host.damage();
     assert_eq!(write().status, 2);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), printed, "what cannot be counted leaves the file");
     assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1, "no draft is left");

@@ -166,6 +166,7 @@ impl Database {
         };
         let problem = self.say(&problem);
         match files::other_owner(&self.path) {
+            Some(owner) if owner == "root" => format!("{problem}; run this as root"),
             Some(owner) => format!("{problem}; run this as {owner} or as root"),
             None => problem,
         }

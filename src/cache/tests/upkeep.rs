@@ -116,6 +116,27 @@ fn others_store_and_purge_in_the_middle_of_a_visit() {
 }
 
 #[test]
+fn others_store_while_much_is_imported_and_purged() {
+    let place = Place::new();
+    let (busy, other) = (place.process_with("cache.db", 10_000, 10), place.process_with("cache.db", 10_000, 10));
+    other.learn("own.test", row("enforce", "a0", 900));
+    let rows: Vec<_> = (0..3_000).map(|n| (domain(&format!("d{n:04}.test")), row("testing", "a1", 10))).collect();
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            assert_eq!(busy.upkeep().import(rows, false).unwrap().len(), 3_000);
+            let testing = Filter { mode: Some(Some(Mode::Testing)), ..Filter::default() };
+            busy.upkeep().purge_all(&testing, false, |_, _| {}).unwrap();
+        });
+        let mut stored = 0;
+        while !worker.is_finished() || stored < 3 {
+            stored += 1;
+            other.learn("own.test", row("enforce", &format!("a{stored}"), 900 - stored.min(899)));
+        }
+    });
+    assert!(!place.has_logged("locked") && place.count("1") == 1, "{:?}", place.lines.lock().unwrap());
+}
+
+#[test]
 fn what_one_process_purges_or_imports_another_sees() {
     let place = Place::new();
     let (ours, other) = (place.process(), place.process());

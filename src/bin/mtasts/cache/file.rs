@@ -69,7 +69,8 @@ fn fault(shown: &str, error: &io::Error) -> Stop {
     match error.kind() {
         io::ErrorKind::BrokenPipe => Stop::Closed,
         io::ErrorKind::PermissionDenied => Stop::Fault(format!(
-            "{shown}: {error}; the owner of the cache must be able to write there, since root works as that one"
+            "{shown}: {error}; root works as the owner of the cache, who must be able to write there: else let the \
+             shell write what goes to standard output"
         )),
         _ => Stop::Fault(format!("{shown}: {error}")),
     }

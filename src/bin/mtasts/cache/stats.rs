@@ -14,12 +14,17 @@ use std::path::PathBuf;
 #[derive(Args)]
 #[command(after_help = "\
 `--prometheus` prints the text format of Prometheus for the textfile collector of node_exporter. With `--output` the \
-file appears as a whole; where root runs this, the owner of the cache must be able to write to its directory.
+file appears as a whole. Root works as the owner of the cache, who must then be able to write to the directory of the \
+file; where that is not so, `sponge` (moreutils) writes it as a whole too.
+
+Exit status: 0 done, 2 the command line, the configuration or the file of the cache is not right; then FILE stays as it \
+is.
 
 Examples:
   mtasts cache stats
   mtasts cache stats --json
-  mtasts cache stats --prometheus --output /var/lib/prometheus/node-exporter/mtasts.prom")]
+  mtasts cache stats --prometheus --output /run/mtasts/mtasts.prom
+  mtasts cache stats --prometheus | sponge /run/mtasts/mtasts.prom")]
 pub struct StatsArguments {
     /// Print one JSON object
     #[arg(long, conflicts_with = "prometheus")]

@@ -168,3 +168,43 @@ impl Fields {
 fn brief(text: &str) -> String {
     printable(&text.chars().take(60).collect::<String>())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row() -> Row {
+        let body = b"version: STSv1\r\nmode: enforce\r\nmx: a.test\r\nmax_age: 604800\r\n";
+        let stored = StoredPolicy::new("a1", body, UnixTime(1_800_000_000)).unwrap();
+        let check = Check { at: UnixTime(1_800_000_001), until: UnixTime(1_800_003_600), reason: Reason::Confirmed };
+        let failure = Failure { id: "b2".into(), at: UnixTime(1_799_999_999), reason: Reason::PolicyInvalid };
+        Row { policy: Some(Arc::new(stored)), check, refresh_at: UnixTime(1_800_040_000), failures: vec![failure] }
+    }
+
+    #[test]
+    fn the_format_stays_as_others_have_it_on_their_disks() {
+        let line = concat!(
+            r#"{"version":1,"domain":"a.test","policy":{"id":"a1","fetched_at":1800000000,"expires_at":1800604800,"#,
+            r#""body":"version: STSv1\r\nmode: enforce\r\nmx: a.test\r\nmax_age: 604800\r\n"},"#,
+            r#""check":{"at":1800000001,"until":1800003600,"reason":"confirmed"},"refresh_at":1800040000,"#,
+            r#""failures":[{"id":"b2","at":1799999999,"reason":"policy-invalid"}]}"#,
+        );
+        assert_eq!(write("a.test", &row()), line);
+        assert_eq!(read(line.as_bytes()), Ok((PolicyDomain::parse(b"a.test").unwrap(), row())));
+    }
+
+    #[test]
+    fn every_prefix_and_every_changed_byte_is_read_or_refused_in_printable_words() {
+        let good = write("a.test", &row()).into_bytes();
+        for end in 0..good.len() {
+            assert!(read(&good[..end]).is_err());
+            for byte in 0..=255 {
+                let mut line = good.clone();
+                line[end] = byte;
+                if let Err(problem) = read(&line) {
+                    assert!(!problem.is_empty() && !problem.contains(char::is_control), "{problem:?}");
+                }
+            }
+        }
+    }
+}
