@@ -1,7 +1,12 @@
 //! `mtasts cache`: lists, shows, purges, carries over and counts what is remembered.
 
+#[path = "command_cache/stats.rs"]
+mod stats;
+#[path = "command_cache/transfer.rs"]
+mod transfer;
+
 use mtasts::time::{Clock, SystemClock};
-use mtasts_world::{World, policy_body};
+use mtasts_world::policy_body;
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
@@ -154,102 +159,6 @@ fn five() -> [Value; 5] {
         line("none.test", "none", 60),
         absent("absent.test", 10),
     ]
-}
-
-#[test]
-fn a_new_host_starts_with_the_memory_of_an_old_one() {
-    let world = World::start();
-    let policies = [("enforce.test", "enforce"), ("testing.test", "testing"), ("none.test", "none")];
-    for (name, mode) in policies {
-        world.publish(name, "a1", policy_body(mode, if mode == "none" { &[] } else { &["mx.good.test"] }, 604_800));
-    }
-    world.publish("broken.test", "a1", "version: STSv1\nmode: Enforce\n");
-    let known = ["enforce.test", "testing.test", "none.test", "absent.test"];
-    let lookup = |host: &Host, more: &[&str]| {
-        let config = world.directory().join("mtasts.toml");
-        std::fs::write(&config, "allow_private_addresses = true\n").unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mtasts"));
-        command.arg("lookup").arg("--json").args(known);
-        command.args(more).env_remove("MTASTS_CONFIG").arg("--config").arg(config);
-        command.arg("--cache").arg(host.cache()).arg("--ca-file").arg(world.ca_file());
-        command.args(["--nameserver", &world.dns_addr().to_string()]);
-        command.args(["--https-port", &world.https_addr().port().to_string()]);
-        Done::of(command.output().unwrap()).json()
-    };
-    std::fs::set_permissions(world.directory(), PermissionsExt::from_mode(0o711)).unwrap();
-    let (old, new) = (Host::new(), Host::new());
-    let learnt = lookup(&old, &["broken.test"]);
-    world.dns_off(true);
-    world.https_off(true);
-
-    let exported = old.run(&["export"]);
-    assert_eq!((exported.status, exported.json().len()), (0, 5), "{}", exported.err);
-    let imported = new.feed(&["import"], exported.out.as_bytes());
-    assert_eq!(imported.out, "5 row(s) imported, 0 stay as they are, 0 refused\n", "{}", imported.err);
-    assert_eq!(new.run(&["export"]).out, exported.out, "nothing is lost or changed");
-
-    for (before, after) in learnt.iter().zip(lookup(&new, &[])) {
-        for field in ["domain", "mode", "mx", "max_age", "id", "fetched_at", "expires_at"] {
-            assert_eq!(before[field], after[field], "{field} of {after}");
-        }
-        let source = if after["domain"] == "absent.test" { "none" } else { "cache" };
-        assert_eq!(after["source"], source, "{after}");
-    }
-    assert_eq!(lookup(&new, &["--cache-only"])[0]["mode"], "enforce");
-
-    let again = new.feed(&["import"], exported.out.as_bytes());
-    assert_eq!(again.out, "0 row(s) imported, 5 stay as they are, 0 refused\n");
-}
-
-#[test]
-fn an_export_to_a_file_appears_as_a_whole_and_is_its_owner_s_alone() {
-    let host = Host::new().with(&five());
-    let file = host.path("policies.jsonl");
-    std::fs::write(&file, "old").unwrap();
-    let before = std::fs::metadata(&file).unwrap().ino();
-    let name = file.to_str().unwrap();
-    let done = host.run(&["export", name]);
-    assert_eq!((done.status, &*done.out, &*done.err), (0, "", ""));
-    assert_eq!(std::fs::read_to_string(&file).unwrap(), host.run(&["export", "-"]).out);
-    let found = std::fs::metadata(&file).unwrap();
-    assert!(found.ino() != before && found.permissions().mode() & 0o777 == 0o600);
-    assert_eq!(drafts(&host.directory), 0);
-
-    let other = Host::new();
-    assert_eq!(other.run(&["import", name]).out, "5 row(s) imported, 0 stay as they are, 0 refused\n");
-    let done = host.run(&["export", "/nonexistent/x"]);
-    assert!(done.status == 2 && done.err.contains("/nonexistent/x"), "{done:?}");
-    assert_eq!(host.run(&["export", "/dev/null"]).status, 0, "a device is written to, not replaced");
-    assert!(!std::fs::metadata("/dev/null").unwrap().is_file());
-}
-
-fn drafts(directory: &Path) -> usize {
-    let names = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
-    names.filter(|name| name.to_string_lossy().contains("draft")).count()
-}
-
-#[test]
-fn a_body_of_any_bytes_is_carried_over_and_shown_without_what_acts_on_a_terminal() {
-    let host = Host::new();
-    let mut hostile = line("hostile.test", "enforce", 60);
-    let body = hostile["policy"]["body"].as_str().unwrap().to_owned() + "note: a\u{9b}31m\u{202e}b \"\\\r\n";
-    hostile["policy"]["body"] = json!(body);
-    let mut bytes = line("bytes.test", "none", 60);
-    let hex: String =
-        b"version: STSv1\nmode: none\nmax_age: 604800\nmx: \xff\n".iter().map(|byte| format!("{byte:02x}")).collect();
-    bytes["policy"].as_object_mut().unwrap().remove("body");
-    bytes["policy"]["body_hex"] = json!(hex);
-    let host = host.with(&[hostile, bytes]);
-    let exported = host.run(&["export"]);
-    assert_eq!(exported.json()[0]["policy"]["body_hex"], hex);
-    assert_eq!(exported.json()[1]["policy"]["body"], body);
-    for arguments in [&["export"][..], &["list", "--json"], &["show", "--json", "hostile.test"]] {
-        let out = host.run(arguments).out;
-        assert!(out.bytes().all(|byte| byte == b'\n' || (b' '..=b'~').contains(&byte)), "{out}");
-    }
-    let shown = host.run(&["show", "hostile.test", "bytes.test"]).out;
-    assert!(!shown.contains(['\u{9b}', '\u{202e}', '\r', '\u{1b}']), "{shown:?}");
-    assert!(shown.contains("  | note: a\\u{9b}31m\\u{202e}b \"\\\n"), "{shown}");
 }
 
 #[test]
@@ -417,112 +326,6 @@ fn purge_takes_what_it_is_told_and_says_what_that_costs() {
 }
 
 #[test]
-fn an_import_reports_each_bad_line_and_takes_the_good_ones() {
-    let change = |path: &str, value: Value| {
-        let mut row = line("bad.test", "enforce", 60);
-        *row.pointer_mut(path).unwrap() = value;
-        row.to_string()
-    };
-    let extended = |place: &str, field: &str| {
-        let mut row = line("bad.test", "enforce", 60);
-        row.pointer_mut(place).unwrap()[field] = json!(1);
-        row.to_string()
-    };
-    let without = |field: &str| {
-        let mut row = line("bad.test", "enforce", 60);
-        row.as_object_mut().unwrap().remove(field);
-        row.to_string()
-    };
-    let body = |text: &str| change("/policy/body", json!(text));
-    let later = now() + 3_600;
-    let cases: Vec<(String, &str)> = vec![
-        ("nonsense".into(), "not JSON"),
-        ("[1]".into(), "want a JSON object"),
-        ("[".repeat(100_000), "not JSON"),
-        ("\u{1b}[31m".into(), "not JSON"),
-        (change("/version", json!(2)), "version is 2, want 1"),
-        (change("/version", json!("1")), "version: want a whole number"),
-        (without("version"), "version is missing"),
-        (without("policy"), "policy is missing"),
-        (without("refresh_at"), "refresh_at is missing"),
-        (extended("", "extra\u{1b}"), "extra\\u{1b} is not a field"),
-        (extended("/policy", "mode"), "policy.mode is not a field"),
-        (extended("/check", "x"), "check.x is not a field"),
-        (change("/domain", json!("a\u{1b}b")), "domain `a\\u{1b}b`: the name has"),
-        (change("/domain", json!("192.0.2.1")), "an IP address"),
-        (change("/domain", json!("a.".repeat(200))), "domain"),
-        (change("/domain", json!(7)), "domain: want a text"),
-        (change("/policy", json!([])), "policy: want an object"),
-        (change("/policy/id", json!("a b")), "bad.test: id `a b`, want at most 32"),
-        (change("/policy/id", json!("a".repeat(33))), "want at most 32"),
-        (change("/policy/fetched_at", json!(later)), "which lies in the future"),
-        (change("/policy/fetched_at", json!(-1)), "fetched_at is -1"),
-        (change("/policy/fetched_at", json!(1.5)), "policy.fetched_at: want a whole number"),
-        (change("/policy/expires_at", json!(later + 30 * DAY)), "expires_at"),
-        (body("version: STSv1\nmode: enforce\nmax_age: 60\n"), "policy.body: there is no `mx` line"),
-        (body("version: STSv1\nmode: \u{1b}\n"), "policy.body: line 2: mode `\\x1b`"),
-        (body(&format!("{}x: {}\n", policy_body("none", &[], 60), "y".repeat(65_536))), "want at most 65536"),
-        (change("/check/at", json!(later)), "check.at"),
-        (change("/check/until", json!(later + DAY)), "check.until"),
-        (change("/check/reason", json!("mood\u{1b}")), "check.reason: `mood\\u{1b}` is no reason"),
-        (change("/refresh_at", json!(later + DAY)), "refresh_at"),
-        (change("/failures", json!({})), "failures: want an array"),
-        (change("/failures", json!(vec![json!({ "id": "a", "at": 1, "reason": "policy-invalid" }); 9])), "9 failures"),
-        (change("/failures", json!([{ "id": "a", "at": later, "reason": "policy-invalid" }])), "failure's at"),
-        (change("/failures", json!([{ "id": "a", "at": 1 }])), "failures.reason is missing"),
-        (" ".repeat(600 * 1024) + &line("long.test", "enforce", 60).to_string(), "has more than 524288 bytes"),
-    ];
-    let mut text = Vec::new();
-    for (number, (bad, _)) in cases.iter().enumerate() {
-        text.extend(format!("{bad}\n{}\n", line(&format!("good{number}.test"), "enforce", 60)).into_bytes());
-    }
-    // What is no text at all, an empty line, and a last line without an end.
-    text.extend(b"\xff\xfe\0\n\r\n");
-    text.extend(line("last.test", "enforce", 60).to_string().into_bytes());
-
-    let host = Host::new();
-    let dry = host.feed(&["import", "--dry-run"], &text);
-    assert!(dry.out.contains("row(s) would be imported") && !host.cache().exists(), "{}", dry.out);
-    let done = host.feed(&["import"], &text);
-    let (good, bad) = (cases.len() + 1, cases.len() + 1);
-    assert_eq!(
-        (done.status, done.out),
-        (1, format!("{good} row(s) imported, 0 stay as they are, {bad} refused\n")),
-        "{}",
-        done.err
-    );
-    assert_eq!(done.err, dry.err);
-    let reported: HashMap<usize, &str> = done
-        .err
-        .lines()
-        .map(|line| {
-            let (number, problem) = line.strip_prefix("mtasts: line ").unwrap().split_once(": ").unwrap();
-            (number.parse().unwrap(), problem)
-        })
-        .collect();
-    for (at, (_, want)) in cases.iter().enumerate() {
-        let problem = reported[&(at * 2 + 1)];
-        assert!(problem.contains(want), "{want}: {problem}");
-    }
-    assert!(reported.len() == bad && !done.err.contains(|c: char| c.is_control() && c != '\n'));
-    let names = host.run(&["list"]);
-    assert!(names.names().len() == good && !names.out.contains("bad.test") && names.out.contains("last.test"));
-}
-
-#[test]
-fn an_import_says_when_a_stricter_policy_stays() {
-    let host = Host::new().with(&[line("a.test", "enforce", 600), line("b.test", "enforce", 600)]);
-    let done = host.feed(&["import"], &jsonl(&[line("a.test", "none", 60), line("b.test", "enforce", 60)]));
-    assert_eq!((done.status, &*done.out), (0, "1 row(s) imported, 1 stay as they are, 0 refused\n"));
-    assert!(
-        done.err.starts_with("mtasts: line 1: a.test stays as it is: ") && done.err.lines().count() == 1,
-        "{}",
-        done.err
-    );
-    assert_eq!(host.run(&["list", "--mode", "enforce"]).names(), ["a.test", "b.test"]);
-}
-
-#[test]
 fn a_cache_that_cannot_be_used_is_named_with_what_helps_and_left_as_it_is() {
     let host = Host::new();
     let all: [&[&str]; 6] =
@@ -544,7 +347,9 @@ fn a_cache_that_cannot_be_used_is_named_with_what_helps_and_left_as_it_is() {
     check(&host, "the next lookup moves it aside");
     let refused = host.feed(&["import"], &jsonl(&five()));
     assert!(
-        refused.status == 2 && refused.err.contains("is damaged") && refused.err.contains("(0 row(s) imported"),
+        refused.status == 2
+            && refused.err.contains("is damaged")
+            && refused.err.contains("at least: 0 row(s) imported"),
         "{refused:?}"
     );
     assert_eq!(std::fs::read(host.cache()).unwrap(), "no database at all".repeat(500).as_bytes());
@@ -594,93 +399,6 @@ fn a_cache_of_another_user_says_who_may_read_it() {
     let done = as_nobody(&host.command(&["purge", "--all"]));
     assert!(done.status == 2 && done.err.contains("cannot write there") && done.out.is_empty(), "{done:?}");
     assert_eq!(host.run(&["list"]).out.lines().count(), 5);
-}
-
-#[test]
-fn stats_count_every_row_once() {
-    let host = Host::new().with(&five());
-    let row = &host.run(&["stats", "--json"]).json()[0];
-    let number = |name: &str| row[name].as_u64().unwrap();
-    let kinds = ["enforce", "testing", "none", "expired", "absent"].map(number);
-    assert_eq!((number("domains"), kinds), (5, [1, 1, 1, 1, 1]));
-    assert_eq!((number("due"), number("failing"), number("unreadable")), (1, 1, 0));
-    let size = std::fs::metadata(host.cache()).unwrap().len();
-    assert_eq!((number("file_bytes"), number("bytes_a_row")), (size, size / 5));
-    assert_eq!(number("newest_fetched_at") - number("oldest_fetched_at"), u64::try_from(9 * DAY - 60).unwrap());
-    let human = host.run(&["stats"]).out;
-    assert!(human.starts_with("domains       5\n  enforce     1\n"), "{human}");
-    assert!(human.contains("\noldest fetch  ") && human.contains("(9 days ago)"), "{human}");
-}
-
-/// Reads the text exposition format 0.0.4 as strictly as can be: each sample below HELP and TYPE of its metric, each metric
-/// in one place, nothing else.
-fn metrics(text: &str) -> HashMap<String, f64> {
-    assert!(text.ends_with('\n') && !text.contains('\r'));
-    let is_name = |name: &str| {
-        name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b':')
-            && !name.starts_with(|c: char| c.is_ascii_digit())
-            && !name.is_empty()
-    };
-    let mut samples = HashMap::new();
-    let mut done = HashSet::new();
-    let mut lines = text.lines().peekable();
-    while let Some(help) = lines.next() {
-        let (name, explained) = help.strip_prefix("# HELP ").unwrap().split_once(' ').unwrap();
-        assert!(is_name(name) && name.starts_with("mtasts_") && done.insert(name.to_owned()), "{help}");
-        assert!(!explained.is_empty() && !explained.contains('\\'));
-        assert_eq!(lines.next(), Some(&*format!("# TYPE {name} gauge")));
-        let mut count = 0;
-        while let Some(sample) = lines.next_if(|line| !line.starts_with('#')) {
-            let (series, value) = sample.rsplit_once(' ').unwrap();
-            let rest = series.strip_prefix(name).unwrap();
-            if !rest.is_empty() {
-                let label = rest.strip_prefix('{').unwrap().strip_suffix('}').unwrap();
-                let (label, quoted) = label.split_once('=').unwrap();
-                let value = quoted.strip_prefix('"').unwrap().strip_suffix('"').unwrap();
-                assert!(is_name(label) && !label.contains(':') && value.bytes().all(|byte| byte.is_ascii_lowercase()));
-            }
-            assert!(samples.insert(series.to_owned(), value.parse().unwrap()).is_none(), "{series} twice");
-            count += 1;
-        }
-        assert!(count > 0, "{name} has no sample");
-    }
-    samples
-}
-
-#[test]
-fn the_metrics_are_valid_and_appear_as_a_whole() {
-    let host = Host::new().with(&five());
-    let printed = host.run(&["stats", "--prometheus"]).out;
-    let samples = metrics(&printed);
-    for kind in ["enforce", "testing", "none", "expired", "absent"] {
-        assert_eq!(samples[&format!("mtasts_cache_domains{{policy=\"{kind}\"}}")], 1.0);
-    }
-    assert_eq!((samples["mtasts_cache_due_policies"], samples["mtasts_cache_failing_domains"]), (1.0, 1.0));
-    assert!(
-        samples["mtasts_cache_oldest_fetch_timestamp_seconds"] < samples["mtasts_cache_newest_fetch_timestamp_seconds"]
-    );
-
-    let directory = host.path("textfile");
-    std::fs::DirBuilder::new().mode(0o755).create(&directory).unwrap();
-    own(&directory);
-    let file = directory.join("mtasts.prom");
-    std::fs::write(&file, "old\n").unwrap();
-    let before = std::fs::metadata(&file).unwrap().ino();
-    let write = || host.run(&["stats", "--prometheus", "--output", file.to_str().unwrap()]);
-    let done = write();
-    assert_eq!((done.status, &*done.out, &*done.err), (0, "", ""));
-    assert_eq!(std::fs::read_to_string(&file).unwrap(), printed);
-    let found = std::fs::metadata(&file).unwrap();
-    assert!(found.ino() != before && found.permissions().mode() & 0o777 == 0o644);
-
-    host.run(&["purge", "--all"]);
-    let empty = metrics(&host.run(&["stats", "--prometheus"]).out);
-    assert!(!empty.contains_key("mtasts_cache_oldest_fetch_timestamp_seconds") && empty.len() == 9);
-    host.damage();
-    assert_eq!(write().status, 2);
-    assert_eq!(std::fs::read_to_string(&file).unwrap(), printed, "what cannot be counted leaves the file");
-    assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1, "no draft is left");
-    assert_eq!(host.run(&["stats", "--output", file.to_str().unwrap()]).status, 2);
 }
 
 #[test]

@@ -5,16 +5,18 @@
 //! answer: memory then stands alone. Nothing here decides whether a policy applies; it keeps what discovery says and
 //! gives it back unchanged.
 
+mod census;
 mod lock;
 mod memory;
 mod row;
 mod sqlite;
 mod upkeep;
 
+pub use census::Census;
 pub use lock::{Turn, Whose};
 pub use row::{Check, Failure, Row, StoredPolicy};
 pub use sqlite::Unread;
-pub use upkeep::{Census, Filter, Imported, Order, Upkeep};
+pub use upkeep::{Filter, Imported, Order, Upkeep};
 
 use crate::config::Settings;
 use crate::syntax::PolicyDomain;

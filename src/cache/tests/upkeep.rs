@@ -186,6 +186,19 @@ fn a_purge_takes_what_is_meant_and_a_dry_run_takes_nothing() {
 }
 
 #[test]
+fn a_row_that_has_changed_since_it_was_looked_at_stays() {
+    let place = Place::new();
+    let process = place.process();
+    process.learn("a.test", row("enforce", "a1", 900_000));
+    let page = process.cache.database.page(None, false, deadline()).unwrap();
+    process.learn("a.test", row("enforce", "b2", 10));
+    let expired = Filter { is_over: true, ..Filter::default() };
+    let names: Vec<_> = page.into_iter().map(|(name, _)| name).collect();
+    let removed = process.cache.database.remove(&names, |row| expired.matches(row, NOW), deadline()).unwrap();
+    assert!(removed.is_empty() && process.id("a.test") == Some("b2".into()));
+}
+
+#[test]
 fn an_import_never_weakens_and_never_goes_back() {
     let place = Place::new();
     let process = place.process();

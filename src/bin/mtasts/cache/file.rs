@@ -2,6 +2,7 @@
 
 use crate::Stop;
 use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -25,7 +26,8 @@ impl Draft {
             // Where a link leads, not in its place.
             let place = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
             let mut draft = place.as_os_str().to_owned();
-            draft.push(format!(".{}.draft", std::process::id()));
+            // One that a killed process has left is in nobody's way.
+            draft.push(format!(".{:016x}.draft", RandomState::new().build_hasher().finish()));
             let draft = PathBuf::from(draft);
             let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft)?;
             Ok((file, Some((draft, place))))

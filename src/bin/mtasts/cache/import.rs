@@ -53,7 +53,7 @@ pub fn run(upkeep: &Upkeep<'_>, request: &ImportArguments, mut lines: Lines) -> 
     let outcome = import.read(&mut lines);
     let counts = import.counts;
     if let Err(Stop::Fault(problem)) = outcome {
-        return Err(Stop::Fault(format!("{problem} ({} before that)", counts.describe(request.dry_run))));
+        return Err(Stop::Fault(format!("{problem} (before that, at least: {})", counts.describe(request.dry_run))));
     }
     outcome?;
     writeln!(io::stdout(), "{}", counts.describe(request.dry_run))?;
