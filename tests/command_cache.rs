@@ -438,6 +438,7 @@ fn every_subcommand_explains_itself_with_examples_that_work() {
         std::fs::write(host.path("policies.jsonl"), host.run(&["export"]).out).unwrap();
         let help = host.run(&[subcommand, "--help"]);
         let examples: Vec<&str> = help.out.lines().filter_map(|line| line.strip_prefix("  mtasts cache ")).collect();
+        assert!(help.out.contains("\nExit status: 0 "), "{}", help.out);
         assert!(help.status == 0 && help.out.contains("\nExamples:\n") && examples.len() >= 2, "{}", help.out);
         for example in examples {
             let words = example.split(['|', '>']).next().unwrap().split_whitespace();

@@ -361,3 +361,30 @@ fn a_file_in_wal_mode_is_read_without_shared_memory() {
     assert_eq!(place.process().visited(&Filter::default(), Order::Domain, false), ["a.test"]);
     assert!(!place.path("cache.db-shm").exists());
 }
+
+#[test]
+fn a_byte_that_is_wrong_anywhere_neither_hangs_a_visit_nor_changes_the_file() {
+    let place = Place::new();
+    let process = place.process_with("cache.db", 10_000, 0);
+    let rows = (0..60).map(|n| (domain(&format!("d{n}.test")), row("enforce", "a1", 10))).collect();
+    process.upkeep().import(rows, false).unwrap();
+    let good = std::fs::read(place.path("cache.db")).unwrap();
+    let mut failures = 0;
+    for at in (0..good.len()).step_by(53) {
+        let mut wrong = good.clone();
+        wrong[at] ^= 0x55;
+        std::fs::write(place.path("cache.db"), &wrong).unwrap();
+        let mut seen = 0;
+        let mut count = |_: &PolicyDomain, _: &Row| {
+            seen += 1;
+            ControlFlow::Continue(())
+        };
+        for (order, is_reversed) in [(Order::Domain, false), (Order::Domain, true), (Order::Age, false)] {
+            let visited = process.upkeep().visit(&Filter::default(), order, is_reversed, &mut count);
+            failures += u32::from(visited.is_err());
+        }
+        assert!(seen <= 180, "byte {at}: {seen} rows");
+        assert!(std::fs::read(place.path("cache.db")).unwrap() == wrong, "byte {at}");
+    }
+    assert!(failures > 0 && place.files_moved_aside() == 0);
+}

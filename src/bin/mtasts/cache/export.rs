@@ -16,6 +16,8 @@ as it was served; null without a policy), check (at, until, reason), refresh_at 
 are seconds since 1970 UTC. A body that is not UTF-8 stands in body_hex instead. FILE appears when it is complete, and \
 only its owner may read it.
 
+Exit status: 0 done, 2 the command line, the configuration or the file of the cache is not right.
+
 Examples:
   mtasts cache export > policies.jsonl
   mtasts cache export policies.jsonl

@@ -16,6 +16,8 @@ On a terminal a table is cut to its width. Elsewhere each line has the same fiel
 headline: domain, mode, and in UTC when it was fetched, until when it counts and when it was last checked; then what \
 that check has found. Sorting by anything but the domain takes about 50 bytes of memory a row.
 
+Exit status: 0 done, 2 the command line, the configuration or the file of the cache is not right.
+
 Examples:
   mtasts cache list
   mtasts cache list --mode enforce --sort expires
