@@ -67,8 +67,15 @@ fn an_export_to_a_file_appears_as_a_whole_and_is_its_owner_s_alone() {
     assert_eq!(host.run(&["export", link.to_str().unwrap()]).status, 0);
     assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink(), "a link leads to the file, and stays");
 
+    // Where root calls, the file is the caller's alone, and what is made belongs to the owner of the cache.
     let other = Host::new();
-    assert_eq!(other.run(&["import", name]).out, "5 row(s) imported, 0 stay as they are, 0 refused\n");
+    let own = other.base.path().join("own.jsonl");
+    std::fs::copy(&file, &own).unwrap();
+    assert_eq!(other.run(&["import", own.to_str().unwrap()]).out, "5 row(s) imported, 0 stay as they are, 0 refused\n");
+    let owner = std::fs::metadata(&other.directory).unwrap().uid();
+    assert_eq!((std::fs::metadata(other.cache()).unwrap().uid(), found.uid()), (owner, owner));
+
+    assert_eq!(other.run(&["import", name]).out, "0 row(s) imported, 5 stay as they are, 0 refused\n");
     let done = host.run(&["export", "/nonexistent/x"]);
     assert!(done.status == 2 && done.err.contains("/nonexistent/x"), "{done:?}");
     assert_eq!(host.run(&["export", "/dev/null"]).status, 0, "a device is written to, not replaced");

@@ -19,7 +19,7 @@ use std::path::PathBuf;
     after_help = "\
 Exit status:
   0  everything was answered
-  1  a policy is malformed
+  1  a policy is malformed, a domain is not in the cache, or a line was not imported
   2  the command line, the configuration or a file is not right
   3  an answer is not known, because DNS did not answer and nothing is cached
   4  a fault of mtasts itself, which should be reported
@@ -35,6 +35,7 @@ Examples:
   mtasts lookup --mx mx.example.com example.com  why mail to this host is held
   mtasts lookup --explain example.com            how the answer came about
   mtasts refresh                                 fetches anew what is due
+  mtasts cache list                              what is remembered
   mtasts config                                  the settings in force"
 )]
 pub struct Arguments {

@@ -133,8 +133,8 @@ fn seconds(text: &str) -> Result<u64, String> {
 /// The domains of a command line; all of them must be names of domains.
 fn domains(arguments: &[OsString]) -> Result<Vec<PolicyDomain>, Stop> {
     let read = |argument: &OsString| {
-        let shown = || shown::printable(&argument.to_string_lossy());
-        PolicyDomain::parse(argument.as_bytes()).map_err(|error| Stop::Fault(format!("{}: {error}", shown())))
+        let shown = argument.to_string_lossy();
+        PolicyDomain::parse(argument.as_bytes()).map_err(|error| Stop::Fault(format!("{shown}: {error}")))
     };
     arguments.iter().map(read).collect()
 }

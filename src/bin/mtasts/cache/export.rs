@@ -3,7 +3,7 @@
 use super::file::Draft;
 use super::{tell_unreadable, wire};
 use crate::{SUCCESS, Stop};
-use clap::Args;
+use clap::{Args, ValueHint};
 use mtasts::cache::{Filter, Order, Upkeep};
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
@@ -24,6 +24,7 @@ Examples:
   mtasts cache export | ssh new-host mtasts cache import")]
 pub struct ExportArguments {
     /// The file to write; `-` or none: standard output
+    #[arg(value_hint = ValueHint::FilePath)]
     file: Option<PathBuf>,
 }
 

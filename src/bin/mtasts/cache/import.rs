@@ -2,7 +2,7 @@
 
 use super::{NEGATIVE, wire};
 use crate::{SUCCESS, Stop, complain};
-use clap::Args;
+use clap::{Args, ValueHint};
 use mtasts::cache::{Imported, Row, Upkeep};
 use mtasts::syntax::PolicyDomain;
 use std::fs::File;
@@ -27,6 +27,7 @@ Examples:
   ssh old-host mtasts cache export | mtasts cache import")]
 pub struct ImportArguments {
     /// The file to read; `-` or none: standard input
+    #[arg(value_hint = ValueHint::FilePath)]
     file: Option<PathBuf>,
     /// Only say what would be taken in
     #[arg(long)]

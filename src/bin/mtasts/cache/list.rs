@@ -2,7 +2,7 @@
 
 use super::shown::{ascii, mode, short, summary};
 use super::{FilterArguments, tell_unreadable};
-use crate::{SUCCESS, Stop};
+use crate::{SUCCESS, Stop, terminal};
 use clap::{Args, ValueEnum};
 use mtasts::cache::{Order, Row, Upkeep};
 use mtasts::time::UnixTime;
@@ -88,8 +88,7 @@ impl Form {
         if !std::io::stdout().is_terminal() {
             return Self::Tabs;
         }
-        let width = terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| usize::from(width.0));
-        Self::Table(Table::of_width(width.filter(|width| *width > 0).unwrap_or(80)))
+        Self::Table(Table::of_width(terminal::width_of(&std::io::stdout()).unwrap_or(80)))
     }
 
     fn line(&self, domain: &str, row: &Row, now: UnixTime) -> String {

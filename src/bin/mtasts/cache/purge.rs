@@ -3,7 +3,7 @@
 use super::shown::mode;
 use super::{FilterArguments, NEGATIVE, domains};
 use crate::{SUCCESS, Stop, complain};
-use clap::{ArgGroup, Args};
+use clap::{ArgGroup, Args, ValueHint};
 use mtasts::cache::{Row, Upkeep};
 use mtasts::syntax::{Mode, PolicyDomain};
 use mtasts::time::UnixTime;
@@ -30,7 +30,7 @@ Examples:
 )]
 pub struct PurgeArguments {
     /// The domains to purge
-    #[arg(value_name = "DOMAIN", conflicts_with_all = ["expired", "older_than", "newer_than", "mode", "all"])]
+    #[arg(value_name = "DOMAIN", value_hint = ValueHint::Hostname, conflicts_with_all = ["expired", "older_than", "newer_than", "mode", "all"])]
     domains: Vec<OsString>,
     #[command(flatten)]
     filter: FilterArguments,

@@ -1,9 +1,10 @@
 //! `mtasts cache show`: all that is remembered about a domain.
 
-use super::shown::{ascii, mode, printable, summary};
+use super::shown::{ascii, mode, summary};
 use super::{NEGATIVE, domains};
+use crate::terminal::harmless;
 use crate::{SUCCESS, Stop};
-use clap::Args;
+use clap::{Args, ValueHint};
 use mtasts::cache::{Failure, Row, StoredPolicy, Upkeep};
 use mtasts::time::{UnixTime, describe_seconds};
 use serde_json::{Value, json};
@@ -21,7 +22,7 @@ Examples:
   mtasts cache show --json example.com example.net")]
 pub struct ShowArguments {
     /// The domains to show
-    #[arg(required = true, value_name = "DOMAIN")]
+    #[arg(required = true, value_name = "DOMAIN", value_hint = ValueHint::Hostname)]
     domains: Vec<OsString>,
     /// Print one JSON object on a line for each domain
     #[arg(long)]
@@ -96,7 +97,7 @@ fn of_policy(stored: &StoredPolicy, row: &Row, now: UnixTime) -> Vec<(&'static s
         ("expires", moment(row.until(now), now)),
         ("refresh", refresh),
     ];
-    mx.chain(facts).chain(stored.policy.lints().iter().map(|lint| ("lint", printable(lint)))).collect()
+    mx.chain(facts).chain(stored.policy.lints().iter().map(|lint| ("lint", harmless(lint).into_owned()))).collect()
 }
 
 fn of_checks(row: &Row, now: UnixTime) -> Vec<(&'static str, String)> {
@@ -122,5 +123,5 @@ fn moment(time: UnixTime, now: UnixTime) -> String {
 
 /// The lines of a body as they were served, but for what acts on a terminal.
 fn lines(body: &[u8]) -> Vec<String> {
-    String::from_utf8_lossy(body).lines().map(printable).collect()
+    String::from_utf8_lossy(body).lines().map(|line| harmless(line).into_owned()).collect()
 }

@@ -3,7 +3,7 @@
 use super::file::Draft;
 use super::shown::ascii;
 use crate::{SUCCESS, Stop};
-use clap::Args;
+use clap::{Args, ValueHint};
 use mtasts::cache::{Census, Upkeep};
 use mtasts::time::UnixTime;
 use serde_json::json;
@@ -33,7 +33,7 @@ pub struct StatsArguments {
     #[arg(long)]
     prometheus: bool,
     /// Write the metrics to this file instead, in one step
-    #[arg(long, value_name = "FILE", requires = "prometheus")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "prometheus")]
     output: Option<PathBuf>,
 }
 

@@ -11,7 +11,8 @@
 //! seconds since 1970 UTC, reasons the words of `mtasts lookup --json`. All fields must be there and no others may: what
 //! changes gets another version.
 
-use super::shown::{ascii, printable};
+use super::shown::ascii;
+use crate::terminal::harmless;
 use mtasts::cache::{Check, Failure, Row, StoredPolicy};
 use mtasts::reason::Reason;
 use mtasts::syntax::{MAX_BODY_BYTES, PolicyDomain};
@@ -166,7 +167,7 @@ impl Fields {
 
 /// Text of a stranger, cut so that it can stand in a message.
 fn brief(text: &str) -> String {
-    printable(&text.chars().take(60).collect::<String>())
+    harmless(&text.chars().take(60).collect::<String>()).into_owned()
 }
 
 #[cfg(test)]
