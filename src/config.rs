@@ -9,6 +9,7 @@ mod domain;
 mod load;
 mod value;
 
+pub use crate::sys::identity::{group_name, user_and_group, user_name};
 pub use domain::{Override, Overrides, Rule};
 pub use load::Loaded;
 

@@ -254,7 +254,8 @@ impl Face {
             (Question::Certificate, _) => {
                 let count = arguments.len();
                 Verdict::Hold(format!(
-                    "mtasts_exim_certificate takes an MX host and its certificate, got {count} arguments"
+                    "mtasts_exim_certificate of libmtasts {} takes an MX host and its certificate, got {count} arguments",
+                    env!("CARGO_PKG_VERSION")
                 ))
             }
         }

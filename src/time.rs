@@ -4,6 +4,7 @@
 //! so that a clock step neither hangs a call nor cuts it short.
 
 use crate::sys::clock;
+pub use crate::sys::clock::is_synchronised as is_clock_synchronised;
 use std::fmt;
 use std::time::Duration;
 

@@ -5,10 +5,13 @@
 //! (RFC 8461 sections 3.3, 4.2 and 7.1, RFC 6125). No session is resumed, so that no connection skips its verification.
 //! Revocation, a MAY of RFC 8461 section 3.3, is not checked.
 
+mod roots;
+
+pub use roots::Roots;
+
 use crate::reason::{Reason, ResultType};
 use crate::syntax::MxHost;
 use crate::sys::fork::{ForkSafe, Work};
-use crate::sys::privilege;
 use crate::time::{UnixTime, describe_seconds};
 use once_cell::race::OnceBox;
 use rustls::client::danger::ServerCertVerifier;
@@ -17,7 +20,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{self, CertificateDer, DnsName, ServerName};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, ClientConfig, RootCertStore};
+use rustls::{CertificateError, ClientConfig};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,18 +48,6 @@ const PATH_FAULTS: &[(&str, &str)] = &[
 /// So many names of a certificate are told, and so many characters of each.
 const TOLD_NAMES: usize = 3;
 const TOLD_CHARACTERS: usize = 100;
-
-/// Where systems keep their trusted roots, one file each; the first that is there counts.
-const SYSTEM_ROOT_FILES: &[&str] = &[
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-    "/usr/local/share/certs/ca-root-nss.crt",
-    "/usr/local/etc/ssl/cert.pem",
-];
-const SYSTEM_ROOT_DIRECTORY: &str = "/etc/ssl/certs";
 
 /// Trusted roots, and what is built on them. Read on first use, outside of any lock, and again each hour.
 ///
@@ -163,10 +154,7 @@ impl Trust {
 
 impl Loaded {
     fn read(ca_file: Option<&Path>) -> Result<Self, String> {
-        let roots = match ca_file {
-            Some(path) => roots_in_file(path)?,
-            None => system_roots()?,
-        };
+        let Roots { roots, .. } = Roots::find(ca_file)?;
         let unavailable = |error: &dyn std::fmt::Display| format!("TLS is not available: {error}");
         let provider: Arc<CryptoProvider> = Arc::new(rustls::crypto::ring::default_provider());
         let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
@@ -223,36 +211,6 @@ impl Unverified {
     pub(crate) fn because(reason: Reason, text: String) -> Self {
         Self { reason, result_type: reason.result_type(), text }
     }
-}
-
-fn roots_in_file(path: &Path) -> Result<RootCertStore, String> {
-    let shown = path.display();
-    let blocks = CertificateDer::pem_file_iter(path).map_err(|error| format!("ca_file {shown}: {error}"))?;
-    store(blocks.filter_map(Result::ok).collect())
-        .ok_or_else(|| format!("ca_file {shown}: holds no usable certificate"))
-}
-
-fn system_roots() -> Result<RootCertStore, String> {
-    let file = privilege::trusted_env("SSL_CERT_FILE").map(PathBuf::from);
-    let directory = privilege::trusted_env("SSL_CERT_DIR").map(PathBuf::from);
-    let (file, directory) = if file.is_some() || directory.is_some() {
-        (file, directory)
-    } else {
-        let known = SYSTEM_ROOT_FILES.iter().map(PathBuf::from).find(|path| path.exists());
-        let fallback = known.is_none().then(|| PathBuf::from(SYSTEM_ROOT_DIRECTORY));
-        (known, fallback)
-    };
-    let found = rustls_native_certs::load_certs_from_paths(file.as_deref(), directory.as_deref());
-    store(found.certs).ok_or_else(|| {
-        "no trusted root certificates on this machine; install the package ca-certificates or set ca_file".to_owned()
-    })
-}
-
-/// One unusable certificate must not cost the others.
-fn store(certificates: Vec<CertificateDer<'static>>) -> Option<RootCertStore> {
-    let mut roots = RootCertStore::empty();
-    let (added, _ignored) = roots.add_parsable_certificates(certificates);
-    (added > 0).then_some(roots)
 }
 
 /// What a failed handshake with a policy host means, in our words.

@@ -12,10 +12,11 @@ mod row;
 mod sqlite;
 mod upkeep;
 
+pub use crate::sys::files::{Space, space};
 pub use census::Census;
 pub use lock::{Turn, Whose};
 pub use row::{Check, Failure, Row, StoredPolicy};
-pub use sqlite::Unread;
+pub use sqlite::{Examined, Unread, examine};
 pub use upkeep::{Filter, Imported, Order, Upkeep};
 
 use crate::config::Settings;

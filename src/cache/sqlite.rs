@@ -4,6 +4,7 @@
 //! the host with SIGBUS (figures in doc/cache.md). SQLite itself never waits for a lock: that would hold up the host's
 //! fork(); we wait outside, against the deadline.
 
+mod examine;
 mod open;
 mod rows;
 mod schema;
@@ -17,6 +18,7 @@ use crate::sys::fork::{self, ForkSafe, Work};
 use crate::sys::log::{Level, Sink};
 use crate::sys::sqlite::Refusal;
 use crate::time::{Clock, Deadline, SystemClock, UnixTime};
+pub use examine::{Examined, examine};
 use open::Opened;
 pub use rows::Name;
 use rows::{has_later_policy, select, select_due, update_check, upsert_check, upsert_policy};

@@ -33,6 +33,24 @@ pub fn seconds_since_1970() -> i64 {
     i64::from(read(ids::REALTIME).tv_sec)
 }
 
+/// Whether somebody keeps the clock right, as a daemon for NTP does; none where the system does not tell.
+#[cfg(target_os = "linux")]
+pub fn is_synchronised() -> Option<bool> {
+    // SAFETY: a structure of numbers, in which no bit asks for a change.
+    let mut state: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: the call writes to that structure alone.
+    match unsafe { libc::adjtimex(&raw mut state) } {
+        libc::TIME_ERROR => Some(false),
+        state if state >= 0 => Some(true),
+        _ => None,
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub fn is_synchronised() -> Option<bool> {
+    None
+}
+
 fn read(clock: libc::clockid_t) -> libc::timespec {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the call writes to that structure alone. These clocks exist, so that it does not fail.
@@ -44,6 +62,11 @@ fn read(clock: libc::clockid_t) -> libc::timespec {
 mod tests {
     use super::*;
     use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+    #[test]
+    fn whether_the_clock_is_kept_right_is_told_without_privileges() {
+        assert_eq!(is_synchronised().is_some(), cfg!(target_os = "linux"));
+    }
 
     #[test]
     fn the_clocks_agree_with_those_of_the_standard_library() {

@@ -106,6 +106,30 @@ pub fn has_write_ahead_log(path: &Path) -> bool {
     fs::symlink_metadata(with_suffix(path, WRITE_AHEAD_LOG)).is_ok()
 }
 
+/// What a file system has left for users other than root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that may still be written.
+    pub bytes: u64,
+    /// Files that may still be made; none where the file system does not count them.
+    pub files: Option<u64>,
+}
+
+/// What is left on the file system of `path`.
+#[allow(clippy::useless_conversion, reason = "some systems have other types of numbers")]
+pub fn space(path: &Path) -> io::Result<Space> {
+    let name = CString::new(path.as_os_str().as_bytes())?;
+    let mut found = std::mem::MaybeUninit::<libc::statvfs>::zeroed();
+    // SAFETY: a text that lives here, and a structure that the call writes to.
+    if unsafe { libc::statvfs(name.as_ptr(), found.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it was made of zeros, which are numbers.
+    let found = unsafe { found.assume_init() };
+    let bytes = u64::from(found.f_bavail).saturating_mul(u64::from(found.f_frsize));
+    Ok(Space { bytes, files: (found.f_files > 0).then(|| u64::from(found.f_favail)) })
+}
+
 /// Whether this process can open a file at all: it or the system may have run out of descriptors or memory.
 pub fn can_open() -> bool {
     let error = File::open("/").err().and_then(|error| error.raw_os_error());
@@ -327,6 +351,19 @@ mod tests {
         }
         std::os::unix::fs::symlink(at("sub"), at("parent")).unwrap();
         prepare(&at("parent/cache.db")).unwrap();
+    }
+
+    #[test]
+    fn the_space_of_a_disk_is_told_and_that_of_nothing_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let left = space(directory.path()).unwrap();
+        let df = std::process::Command::new("df").args(["-P", "-B1"]).arg(directory.path()).output().unwrap();
+        let df = String::from_utf8(df.stdout).unwrap();
+        let told: u64 = df.lines().nth(1).unwrap().split_whitespace().nth(3).unwrap().parse().unwrap();
+        // Others write meanwhile.
+        assert!(left.bytes.abs_diff(told) < 1 << 30, "{left:?} {told}");
+        assert_eq!(space(Path::new("/nonexistent")).unwrap_err().kind(), ErrorKind::NotFound);
+        assert!(space(Path::new("/a\0b")).is_err());
     }
 
     #[test]

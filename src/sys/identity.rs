@@ -152,6 +152,19 @@ pub fn user_name(uid: u32) -> String {
     Accounts::read("/etc/passwd").shown(uid)
 }
 
+/// A group for people: its name, or its number if it has none.
+pub fn group_name(gid: u32) -> String {
+    Accounts::read("/etc/group").shown(gid)
+}
+
+/// The numbers of a user and of the user's group, by the name in `/etc/passwd` or by number; none for one that there is
+/// not.
+pub fn user_and_group(user: &str) -> Option<(u32, u32)> {
+    let passwd = Accounts::read("/etc/passwd");
+    let by_number = || user.parse().ok().map(|uid| (uid, passwd.group_of(uid).unwrap_or(NOBODY)));
+    passwd.named(user).or_else(by_number)
+}
+
 /// The text of `/etc/passwd` or `/etc/group`: `NAME:x:NUMBER:...` in each line, in passwd followed by the group.
 struct Accounts(String);
 

@@ -176,7 +176,7 @@ fn set(connection: &Connection, pragma: &str, value: &str) -> rusqlite::Result<(
 
 /// The file belongs to the mail user, and the host may be root: nothing that stands in it is executed or taken for true
 /// without need.
-fn distrust(connection: &Connection) -> rusqlite::Result<()> {
+pub fn distrust(connection: &Connection) -> rusqlite::Result<()> {
     // Triggers and indexes of the file call no function that could do harm, and no statement rewrites the schema.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;

@@ -67,6 +67,11 @@ pub fn check_with_journal(connection: &Connection) -> Result<bool, Trouble> {
     Ok(kind == Kind::Current)
 }
 
+/// Whether the file has tables of ours, of whatever version; refuses a file that is not ours or too new.
+pub fn has_tables(connection: &Connection) -> Result<bool, Trouble> {
+    Ok(kind(connection)? != Kind::Empty)
+}
+
 fn renew(connection: &Connection) -> Result<(), Trouble> {
     let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
     match kind(&transaction)? {
