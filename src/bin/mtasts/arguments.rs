@@ -1,6 +1,7 @@
 //! The command line, and the settings that it changes.
 
 use crate::cache::CacheArguments;
+use crate::doctor::DoctorArguments;
 use crate::{Stop, complain};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
@@ -19,7 +20,7 @@ use std::path::PathBuf;
     after_help = "\
 Exit status:
   0  everything was answered
-  1  a policy is malformed, a domain is not in the cache, or a line was not imported
+  1  a policy is malformed, a domain is not in the cache, a line was not imported, or doctor found a fault
   2  the command line, the configuration or a file is not right
   3  an answer is not known, because DNS did not answer and nothing is cached
   4  a fault of mtasts itself, which should be reported
@@ -36,7 +37,8 @@ Examples:
   mtasts lookup --explain example.com            how the answer came about
   mtasts refresh                                 fetches anew what is due
   mtasts cache list                              what is remembered
-  mtasts config                                  the settings in force"
+  mtasts config                                  the settings in force
+  mtasts doctor                                  is this machine set up right?"
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -57,6 +59,8 @@ pub enum Command {
     Parse(ParseArguments),
     /// Shows every setting in force and where it comes from, as a configuration file would have it
     Config(ConfigArguments),
+    /// Checks whether this machine is set up right, and says what mends each fault
+    Doctor(DoctorArguments),
     /// Prints the completions for a shell
     Completions(CompletionsArguments),
 }

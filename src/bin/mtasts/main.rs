@@ -7,6 +7,7 @@ mod arguments;
 mod cache;
 mod completions;
 mod config;
+mod doctor;
 mod lookup;
 mod output;
 mod parse;
@@ -62,6 +63,7 @@ fn run() -> u8 {
         Command::Parse(request) => parse::run(&arguments.settings, request),
         Command::Cache(request) => cache::run(&arguments.settings, request),
         Command::Config(request) => config::run(&arguments.settings, request),
+        Command::Doctor(request) => doctor::run(&arguments.settings, request),
         Command::Completions(request) => completions::run(request),
     };
     let problems = match outcome {
