@@ -1,5 +1,6 @@
 # make         builds the library and the command into target/release
-# make install installs them with the header and units for systemd; DESTDIR, PREFIX, LIBDIR, INCLUDEDIR and UNITDIR say where
+# make install installs them with the header, the manuals, a sample configuration and units for systemd; DESTDIR, PREFIX, LIBDIR,
+#              INCLUDEDIR, BINDIR, UNITDIR, MANDIR and DOCDIR say where
 # make demo    shows them at work on a small internet of its own
 # make check   installs what the tests need and runs all of them
 # make torture runs at length what `make check` runs briefly, and the C programs under sanitizers; it stops by itself
@@ -14,6 +15,8 @@ PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 BINDIR ?= $(PREFIX)/bin
+MANDIR ?= $(PREFIX)/share/man
+DOCDIR ?= $(PREFIX)/share/doc/libmtasts
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 BASHDIR ?= $(PREFIX)/share/bash-completion/completions
 ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
@@ -36,6 +39,16 @@ install:
 	ln -sf libmtasts.so.0 $(DESTDIR)$(LIBDIR)/libmtasts.so
 	$(INSTALL) -m 0644 include/mtasts.h $(DESTDIR)$(INCLUDEDIR)/mtasts.h
 	$(INSTALL) -m 0755 $(TARGET)/release/mtasts $(DESTDIR)$(BINDIR)/mtasts
+	$(INSTALL) -d $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man3 $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(DOCDIR)
+	for page in doc/man/*.[135]; do \
+		$(INSTALL) -m 0644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/ || exit 1; \
+	done
+	for page in doc/man/*.3; do \
+		for name in $$(sed -n '/^\.Sh NAME/,/^\.Nd/s/^\.Nm \([a-z_]*\).*/\1/p' $$page | tail -n +2); do \
+			echo ".so man3/$${page##*/}" > $(DESTDIR)$(MANDIR)/man3/$$name.3 || exit 1; \
+		done; \
+	done
+	$(INSTALL) -m 0644 examples/mtasts.toml $(DESTDIR)$(DOCDIR)/mtasts.toml
 	$(INSTALL) -m 0644 packaging/systemd/mtasts-refresh.service packaging/systemd/mtasts-refresh.timer $(DESTDIR)$(UNITDIR)
 	$(INSTALL) -d $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR) $(DESTDIR)$(FISHDIR)
 	$(INSTALL) -m 0644 $(TARGET)/release/completions.bash $(DESTDIR)$(BASHDIR)/mtasts

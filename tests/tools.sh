@@ -30,6 +30,7 @@ need ip iproute2
 need unshare util-linux
 need mount mount
 need openssl openssl
+need mandoc mandoc
 need sqlite3 sqlite3
 need strace strace
 need tmux tmux
