@@ -581,6 +581,9 @@ followed_word_for_word() { # split|unsplit
     record gmail.com MX 4 mx.evil.test
     receiver gmail
     record gmail-smtp-in.l.google.com A "${at[gmail]}"
+    world policy example.com enforce "mx=*.example.com" max_age=86400 id=1
+    record mx.example.com A "${at[gmail]}"
+    record mx2.example.com A "${at[gmail]}"
     policy enforce "mx.$d"
     mx 10 mx starttls=absent
     record "free.$d" MX 10 "mx.$d"
@@ -615,6 +618,11 @@ followed_word_for_word() { # split|unsplit
     logged "=> u@free.$d R=dnslookup T=remote_smtp "
     delivered_to mx.good "good.$d"
     over_verified_tls mx.good
+    local answer
+    answer=$(bash -c "$(readme_line '{mtasts_exim}{example.com}')" 2>&1)
+    [ "$answer" = mx.example.com:+:mx2.example.com ] || wrong "the library answers $answer"
+    answer=$(bash -c "$(readme_line '{mtasts_exim_certificate}}')" 2>&1)
+    [[ $answer = MTA-STS:* ]] || wrong "the function for certificates answers $answer"
     holds "the cache is Exim's" [ "$(stat -c %U /var/lib/mtasts/cache.db)" = Debian-exim ]
 
     follow_readme "## Undo everything" >"$work/said" 2>&1 || wrong "undoing ends with $?: $(cat "$work/said")"

@@ -114,7 +114,7 @@ the_example_of_exim_enforces_after_two_includes() {
     has_router && wrong "the router is there before the includes"
     command=$(readme_line '^sed -i .*dnslookup:')
     holds "$command" bash -c "$command"
-    holds "the configuration is read" exim4 -bV >"$work/check" 2>&1
+    holds "the configuration is read" bash -c "$(readme_line '^exim4 -bV$')" >"$work/check" 2>&1
     grep -qx "Configuration file is $own" "$work/check" || wrong "another configuration is read"
     holds "the router is there" has_router
     covered
