@@ -72,7 +72,7 @@ impl Sandbox {
 
     /// Brings the domains of the documents into the cache.
     pub fn remember(&self) {
-        let output = self.run(&format!("mtasts lookup {} && mtasts refresh", DOMAINS.join(" ")));
+        let output = self.run(&format!("mtasts lookup {} && mtasts cache export > policies.jsonl", DOMAINS.join(" ")));
         assert!(output.status.success(), "{output:?}");
     }
 
