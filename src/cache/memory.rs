@@ -5,12 +5,12 @@ mod copies;
 use super::row::Row;
 use crate::syntax::PolicyDomain;
 use crate::sys::clock;
-use crate::sys::fork::{self, ForkSafe, Work};
+use crate::sys::fork::{ForkSafe, Work};
 use crate::sys::stripe::{self, Apart};
 use crate::time::UnixTime;
 use copies::Copies;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What no database ever is at.
 pub const NO_EDITION: u64 = 0;
@@ -20,24 +20,20 @@ const BYTES_PER_ENTRY: usize = 2048;
 
 /// So many shelves at most, each with a lock of its own: two threads seldom meet.
 const SHELVES: usize = 64;
-/// Fewer entries than this for each are not worth a shelf.
-const FEW: usize = 64;
+/// Fewer entries than this are not worth a shelf, and the largest of policies would not lie on it.
+const FEW: usize = 512;
 
 #[derive(Debug)]
 pub struct Memory {
-    capacity: usize,
     shelves: Box<[Shelf]>,
+    /// So many rows on each of them at most, of [`BYTES_PER_ENTRY`] on average.
+    rows_per_shelf: usize,
     /// Whether several threads ask.
     is_shared: AtomicBool,
     /// What they have for themselves then.
     copies: [ForkSafe<Copies>; stripe::COUNT],
     /// So many rows each of these at most: altogether half as many as there may be on the shelves.
     most_copies: usize,
-    /// What is on all shelves together.
-    count: AtomicUsize,
-    bytes: AtomicUsize,
-    /// In which generation counting began.
-    counted_from: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -50,6 +46,8 @@ struct Shelf {
 #[derive(Debug, Default)]
 struct Rows {
     entries: HashMap<PolicyDomain, Entry>,
+    /// What they take together.
+    bytes: usize,
     /// The place of the thread that was here last.
     last_reader: Option<usize>,
 }
@@ -80,14 +78,11 @@ impl Memory {
     pub fn new(capacity: usize) -> Self {
         let shelves = (capacity / FEW).clamp(1, SHELVES);
         Self {
-            capacity,
+            rows_per_shelf: capacity.checked_div(shelves).unwrap_or(0),
             shelves: (0..shelves).map(|_| Shelf::new()).collect(),
             is_shared: AtomicBool::new(false),
             copies: std::array::from_fn(|_| ForkSafe::new(Work::Memory, Copies::default)),
             most_copies: copies::at_most(capacity / 2 / stripe::COUNT),
-            count: AtomicUsize::new(0),
-            bytes: AtomicUsize::new(0),
-            counted_from: AtomicU64::new(fork::memory_torn_in()),
         }
     }
 
@@ -155,10 +150,6 @@ impl Memory {
         now: UnixTime,
         state: impl FnOnce() -> State,
     ) {
-        if row.size() > self.capacity.saturating_mul(BYTES_PER_ENTRY) {
-            return self.forget(domain);
-        }
-        self.count_anew_if_torn();
         let Some((shelf, _)) = self.shelf(domain) else { return };
         shelf.change(|rows| {
             let known = rows.entries.get(domain);
@@ -172,12 +163,10 @@ impl Memory {
                 (State::Unknown, _) if has_later => return,
                 (State::Overtaken | State::Unknown, _) => NO_EDITION,
             };
-            self.remove(rows, domain);
-            self.make_room(rows, row.size());
-            if self.has_room(row.size()) {
-                self.count.fetch_add(1, Ordering::Relaxed);
-                self.bytes.fetch_add(row.size(), Ordering::Relaxed);
+            rows.remove(domain);
+            if rows.make_room(self.rows_per_shelf, row.size()) {
                 let entry = Entry { row: row.clone(), loaded: clock::monotonic_milliseconds(), edition, stored_in };
+                rows.bytes = rows.bytes.saturating_add(row.size());
                 rows.entries.insert(domain.clone(), entry);
             }
         });
@@ -195,7 +184,7 @@ impl Memory {
         let Some((shelf, _)) = self.shelf(domain) else { return };
         shelf.change(|rows| {
             if rows.entries.get(domain).is_some_and(|entry| entry.stored_in.is_some()) {
-                self.remove(rows, domain);
+                rows.remove(domain);
             }
         });
     }
@@ -209,53 +198,43 @@ impl Memory {
         let hash = u32::try_from(sum >> 32).ok()?;
         Some((self.shelves.get(share(hash, self.shelves.len()))?, hash))
     }
+}
 
-    fn has_room(&self, size: usize) -> bool {
-        let most_bytes = self.capacity.saturating_mul(BYTES_PER_ENTRY);
-        self.count.load(Ordering::Relaxed) < self.capacity
-            && self.bytes.load(Ordering::Relaxed).saturating_add(size) <= most_bytes
-    }
-
-    fn remove(&self, rows: &mut Rows, domain: &PolicyDomain) {
-        if let Some(entry) = rows.entries.remove(domain) {
-            self.uncount(&entry);
+impl Rows {
+    fn remove(&mut self, domain: &PolicyDomain) {
+        if let Some(entry) = self.entries.remove(domain) {
+            self.bytes = self.bytes.saturating_sub(entry.row.size());
         }
     }
 
-    fn uncount(&self, entry: &Entry) {
-        let less = |by: usize| move |count: usize| Some(count.saturating_sub(by));
-        let _ = self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less(1));
-        let _ = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less(entry.row.size()));
-    }
-
-    /// Drops an eighth of a shelf if there is no room, more if that is not enough: first what the database has or what
-    /// holds no policy.
-    fn make_room(&self, rows: &mut Rows, size: usize) {
-        if self.has_room(size) {
-            return;
+    /// Makes room for a row of this size where at most so many rows lie, if that can be. Drops an eighth of them if it
+    /// must, more if that is not enough: first what the database has or what holds no policy.
+    fn make_room(&mut self, most: usize, size: usize) -> bool {
+        let most_bytes = most.saturating_mul(BYTES_PER_ENTRY);
+        if size > most_bytes {
+            return false;
         }
-        let mut surplus = (rows.entries.len() / 8).max(1);
+        let has_room = |count: usize, bytes: usize| count < most && bytes.saturating_add(size) <= most_bytes;
+        let (mut count, mut bytes) = (self.entries.len(), self.bytes);
+        let mut surplus = if has_room(count, bytes) { 0 } else { (count / 8).max(1) };
         for is_dispensable in [Entry::is_found_elsewhere as fn(&Entry) -> bool, |_| true] {
-            rows.entries.retain(|_, entry| {
-                let goes = (surplus > 0 || !self.has_room(size)) && is_dispensable(entry);
+            if has_room(count, bytes) {
+                break;
+            }
+            self.entries.retain(|_, entry| {
+                let goes = (surplus > 0 || !has_room(count, bytes)) && is_dispensable(entry);
                 if goes {
                     surplus = surplus.saturating_sub(1);
-                    self.uncount(entry);
+                    count = count.saturating_sub(1);
+                    bytes = bytes.saturating_sub(entry.row.size());
                 }
                 !goes
             });
             // What nothing else has goes only where it must.
             surplus = 0;
         }
-    }
-
-    /// In a child whose memory began anew nothing is on the shelves that was counted.
-    fn count_anew_if_torn(&self) {
-        let torn_in = fork::memory_torn_in();
-        if self.counted_from.swap(torn_in, Ordering::Relaxed) != torn_in {
-            self.count.store(0, Ordering::Relaxed);
-            self.bytes.store(0, Ordering::Relaxed);
-        }
+        self.bytes = bytes;
+        has_room(count, bytes)
     }
 }
 
@@ -333,8 +312,9 @@ mod tests {
                 memory.put(&domain(n), &row(1), Some(1), UnixTime(1), || State::Of(1));
                 memory.put(&domain(n), &large, Some(1), UnixTime(1), || State::Of(1));
             }
-            let (count, bytes) = sums(&memory);
-            assert_eq!((memory.count.into_inner(), memory.bytes.into_inner()), (count, bytes));
+            let (_, bytes) = sums(&memory);
+            let counted: usize = memory.shelves.iter().filter_map(|shelf| shelf.rows.with(|rows| rows.bytes)).sum();
+            assert_eq!(counted, bytes);
             assert!(bytes <= capacity * BYTES_PER_ENTRY && bytes > 0, "{bytes}");
         }
     }
@@ -409,7 +389,7 @@ mod tests {
     #[test]
     fn no_thread_sees_an_older_row_than_was_put_before_it_looked() {
         let memory = Memory::new(1000);
-        let published = AtomicUsize::new(1);
+        let published = std::sync::atomic::AtomicUsize::new(1);
         memory.put(&domain(0), &row(1), Some(1), UnixTime(1), || State::Of(1));
         let watch = || {
             let mut looks = 0_u64;

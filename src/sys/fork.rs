@@ -184,11 +184,6 @@ fn register() {
     REGISTRATION.store(if outcome == 0 { DONE } else { NOT_YET }, Ordering::SeqCst);
 }
 
-/// The generation in which memory began anew, since a fork caught a thread at it; 0 if that has not happened.
-pub fn memory_torn_in() -> u64 {
-    MEMORY_GATE.torn_in.load(Ordering::Relaxed)
-}
-
 /// Which process this is, counted by forks. A value made under another generation belongs to another process.
 pub fn generation() -> u64 {
     GENERATION.load(Ordering::Relaxed)
