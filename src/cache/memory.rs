@@ -9,8 +9,9 @@ use crate::sys::fork::{ForkSafe, Work};
 use crate::sys::stripe::{self, Apart};
 use crate::time::UnixTime;
 use copies::Copies;
+use once_cell::race::OnceBox;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What no database ever is at.
 pub const NO_EDITION: u64 = 0;
@@ -28,10 +29,8 @@ pub struct Memory {
     shelves: Box<[Shelf]>,
     /// So many rows on each of them at most, of [`BYTES_PER_ENTRY`] on average.
     rows_per_shelf: usize,
-    /// Whether several threads ask.
-    is_shared: AtomicBool,
-    /// What they have for themselves then.
-    copies: [ForkSafe<Copies>; stripe::COUNT],
+    /// What threads have for themselves where several ask, each in a place of its own.
+    copies: OnceBox<[ForkSafe<Copies>; stripe::COUNT]>,
     /// So many rows each of these at most: altogether half as many as there may be on the shelves.
     most_copies: usize,
 }
@@ -80,8 +79,7 @@ impl Memory {
         Self {
             rows_per_shelf: capacity.checked_div(shelves).unwrap_or(0),
             shelves: (0..shelves).map(|_| Shelf::new()).collect(),
-            is_shared: AtomicBool::new(false),
-            copies: std::array::from_fn(|_| ForkSafe::new(Work::Memory, Copies::default)),
+            copies: OnceBox::new(),
             most_copies: copies::at_most(capacity / 2 / stripe::COUNT),
         }
     }
@@ -95,25 +93,31 @@ impl Memory {
     /// here.
     pub fn look<R>(&self, domain: &PolicyDomain, look: impl Fn(&Entry) -> R) -> Option<R> {
         let (shelf, hash) = self.shelf(domain)?;
-        if self.most_copies == 0 || !self.is_shared.load(Ordering::Relaxed) {
-            return shelf.rows.with(|rows| {
-                self.note_reader(rows);
-                rows.entries.get(domain).map(&look)
-            })?;
+        if let Some(copies) = self.copies.get() {
+            return self.look_at_copy(stripe::of_this_thread(copies), shelf, hash, domain, look);
         }
-        self.look_at_copy(shelf, hash, domain, look)
+        let (seen, is_shared) = shelf.rows.with(|rows| {
+            let is_shared = rows.has_other_reader();
+            (rows.entries.get(domain).map(look), is_shared)
+        })?;
+        if is_shared && self.most_copies > 0 {
+            let copies = std::array::from_fn(|_| ForkSafe::new(Work::Memory, Copies::default));
+            // Another thread may be faster.
+            drop(self.copies.set(Box::new(copies)));
+        }
+        seen
     }
 
     #[inline(never)]
     fn look_at_copy<R>(
         &self,
+        copies: &ForkSafe<Copies>,
         shelf: &Shelf,
         hash: u32,
         domain: &PolicyDomain,
         look: impl Fn(&Entry) -> R,
     ) -> Option<R> {
         let changes = shelf.changes.0.load(Ordering::Acquire);
-        let copies = stripe::of_this_thread(&self.copies);
         let wants_copy = match copies.with(|copies| copies.look(hash, domain, changes, &look))? {
             Ok(seen) => return Some(seen),
             Err(wants_copy) => wants_copy,
@@ -131,13 +135,6 @@ impl Memory {
             drop(copies.with(|copies| copies.put(hash, domain.clone(), entry, changes, self.most_copies)));
         }
         Some(seen)
-    }
-
-    fn note_reader(&self, rows: &mut Rows) {
-        let reader = stripe::mine();
-        if rows.last_reader.replace(reader).is_some_and(|last| last != reader) {
-            self.is_shared.store(true, Ordering::Relaxed);
-        }
     }
 
     /// Remembers a row. A later policy that nothing else has stays: another thread has just learnt it. `state` is asked
@@ -201,6 +198,12 @@ impl Memory {
 }
 
 impl Rows {
+    /// Notes the calling thread as the last reader, and tells whether that was another.
+    fn has_other_reader(&mut self) -> bool {
+        let reader = stripe::mine();
+        self.last_reader.replace(reader).is_some_and(|last| last != reader)
+    }
+
     fn remove(&mut self, domain: &PolicyDomain) {
         if let Some(entry) = self.entries.remove(domain) {
             self.bytes = self.bytes.saturating_sub(entry.row.size());
@@ -408,7 +411,7 @@ mod tests {
                 std::thread::yield_now();
             }
         });
-        assert!(memory.is_shared.into_inner(), "copies were used");
+        assert!(memory.copies.get().is_some(), "copies were used");
     }
 
     #[test]
@@ -423,11 +426,12 @@ mod tests {
         look_at_all();
         elsewhere(look_at_all);
         look_at_all();
-        for copies in &memory.copies {
+        let all = memory.copies.get().unwrap();
+        for copies in all {
             let (count, largest) = copies.with(|copies| copies.extent()).unwrap();
             assert!(count <= memory.most_copies && largest <= BYTES_PER_ENTRY, "{count} of {largest} bytes");
         }
-        let used = memory.copies.iter().filter(|copies| copies.with(|copies| copies.extent().0).unwrap() > 0).count();
+        let used = all.iter().filter(|copies| copies.with(|copies| copies.extent().0).unwrap() > 0).count();
         assert_eq!(used, 2);
     }
 }
