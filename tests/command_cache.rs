@@ -326,6 +326,20 @@ fn purge_takes_what_it_is_told_and_says_what_that_costs() {
 }
 
 #[test]
+fn purge_says_what_it_costs_even_if_its_output_goes_nowhere() {
+    let host = Host::new().with(&[line("a.test", "enforce", 60), line("b.test", "enforce", 60)]);
+    let cost = "enforced policies in force among them: 1;";
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let done = Done::of(host.command(&["purge", "a.test"]).stdout(full).output().unwrap());
+    assert!(done.status == 2 && done.err.contains(cost), "{done:?}");
+    let mut command = host.command(&["purge", "--all"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let done = Done::of(child.wait_with_output().unwrap());
+    assert!(done.status == 0 && done.err.contains(cost), "{done:?}");
+}
+
+#[test]
 fn a_cache_that_cannot_be_used_is_named_with_what_helps_and_left_as_it_is() {
     let host = Host::new();
     let all: [&[&str]; 6] =

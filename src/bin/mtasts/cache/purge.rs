@@ -47,11 +47,13 @@ pub fn run(upkeep: &Upkeep<'_>, request: &PurgeArguments) -> Result<u8, Stop> {
     let status = if request.domains.is_empty() {
         let outcome =
             upkeep.purge_all(&request.filter.filter(), request.dry_run, |domain, row| report.note(domain, row));
-        report.outcome(outcome)?;
-        SUCCESS
+        report.outcome(outcome).map(|()| SUCCESS)
     } else {
-        purge_domains(upkeep, request, &mut report)?
+        purge_domains(upkeep, request, &mut report)
     };
+    // First of all, and whatever has failed.
+    report.warn();
+    let status = status?;
     report.end()?;
     Ok(status)
 }
@@ -115,6 +117,11 @@ impl Report {
         let verb = self.verb();
         self.written?;
         writeln!(std::io::stdout(), "{} row(s) {verb}", self.rows)?;
+        Ok(())
+    }
+
+    /// Says what protection is lost.
+    fn warn(&self) {
         if self.in_force > 0 {
             complain(&format!(
                 "mtasts: enforced policies in force among them: {}; until these are fetched again, mail to their domains \
@@ -122,6 +129,5 @@ impl Report {
                 self.in_force
             ));
         }
-        Ok(())
     }
 }
