@@ -205,6 +205,17 @@ fn an_import_reports_each_bad_line_and_takes_the_good_ones() {
 }
 
 #[test]
+fn an_import_has_its_status_though_nobody_reads_the_counts() {
+    let host = Host::new();
+    let mut command = host.command(&["import"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    child.stdin.take().unwrap().write_all(b"{}\n").unwrap();
+    let done = Done::of(child.wait_with_output().unwrap());
+    assert!(done.status == 1 && done.err.contains("line 1: "), "{done:?}");
+}
+
+#[test]
 fn an_import_says_when_a_stricter_policy_stays() {
     let host = Host::new().with(&[line("a.test", "enforce", 600), line("b.test", "enforce", 600)]);
     let done = host.feed(&["import"], &jsonl(&[line("a.test", "none", 60), line("b.test", "enforce", 60)]));

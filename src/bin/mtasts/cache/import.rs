@@ -57,8 +57,12 @@ pub fn run(upkeep: &Upkeep<'_>, request: &ImportArguments, mut lines: Lines) -> 
         return Err(Stop::Fault(format!("{problem} (before that, at least: {})", counts.describe(request.dry_run))));
     }
     outcome?;
-    writeln!(io::stdout(), "{}", counts.describe(request.dry_run))?;
-    Ok(if counts.bad == 0 { SUCCESS } else { NEGATIVE })
+    let status = if counts.bad == 0 { SUCCESS } else { NEGATIVE };
+    match writeln!(io::stdout(), "{}", counts.describe(request.dry_run)).map_err(Stop::from) {
+        // What was refused has been told elsewhere, and still is.
+        Ok(()) | Err(Stop::Closed) => Ok(status),
+        Err(stop) => Err(stop),
+    }
 }
 
 #[derive(Clone, Copy, Default)]
