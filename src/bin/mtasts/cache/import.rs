@@ -15,7 +15,8 @@ const BATCH: (usize, usize) = (1024, 4 << 20);
 #[derive(Args)]
 #[command(after_help = "\
 Every field is checked as if an enemy had written it. What was fetched later stays, and a policy in force never gives \
-way to a weaker one or to none. A line that is not right is reported with its number, and the others are taken in. The \
+way to a weaker one or to none. A sound policy is believed as if it had been fetched here, with its hosts and its end: \
+take files only from whom you trust that far. A line that is not right is reported with its number, and the others are taken in. The \
 file of the cache is made if there is none.
 
 Exit status: 0 all lines were right, 1 at least one was not, 2 the command line, the configuration or the file of the \
