@@ -35,6 +35,11 @@ impl CacheOwner {
         Ok(Some(Self { identity, is_stand_in: found.is_none() }))
     }
 
+    /// Who works in place of root where there is no cache to work with: nobody. None if this process is not root's.
+    pub fn nobody_in_place_of_root() -> Option<Self> {
+        privilege::is_root().then(|| Self { identity: Identity::nobody(), is_stand_in: true })
+    }
+
     /// Makes the whole process this user, in this user's group and in no other, for good.
     pub fn assume(self) -> io::Result<()> {
         self.identity.assume()

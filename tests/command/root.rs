@@ -173,3 +173,26 @@ fn what_needs_no_cache_stays_as_it_is() {
     assert_eq!(stage.run(&["parse", secret.to_str().unwrap()]).status.code(), Some(0), "root reads its file");
     assert_eq!(stage.run(&["config", "--set", "user=no-such-user"]).status.code(), Some(0));
 }
+
+#[test]
+fn a_policy_file_is_read_as_root_and_looked_at_as_nobody() {
+    let Some(stage) = stage() else { return };
+    let hosts: Vec<String> = (0..3_500).map(|n| format!("mx{n}.test")).collect();
+    let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+    let file = stage.world.directory().join("mta-sts.txt");
+    fs::write(&file, policy_body("enforce", &hosts, 604_800)).unwrap();
+    fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    // What it shows is more than a pipe holds: it waits for its reader.
+    let mut parser = stage.command(&["parse", file.to_str().unwrap()]).stdout(Stdio::piped()).spawn().unwrap();
+    let began = std::time::Instant::now();
+    let users = || {
+        let status = fs::read_to_string(format!("/proc/{}/status", parser.id())).unwrap();
+        status.lines().find_map(|line| line.strip_prefix("Uid:\t")).unwrap().to_owned()
+    };
+    while users() != "65534\t65534\t65534\t65534" {
+        assert!(began.elapsed().as_secs() < 30, "{}", users());
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    drop(parser.stdout.take());
+    assert_eq!(parser.wait().unwrap().code(), Some(0));
+}

@@ -28,8 +28,8 @@ Exit status:
 If several hold, it is the largest.
 
 Started by root, it first becomes the owner of the cache file, else the configured user, else the owner of the \
-cache's directory, else nobody, who works without a cache. Only the configuration is read as root, and only a cache \
-that belongs to another user than root is used.
+cache's directory, else nobody, who works without a cache. Only the configuration and the files for `parse` and `cache import` are opened as root, \
+and only a cache that belongs to another user than root is used. `parse` works as nobody.
 
 Examples:
   mtasts lookup example.com                      the policy, and why
@@ -292,14 +292,22 @@ impl SettingsArguments {
     }
 }
 
+/// Lets a process of root's become nobody, for text of strangers and no cache.
+pub fn leave_root_for_nobody() -> Result<(), Stop> {
+    CacheOwner::nobody_in_place_of_root().map_or(Ok(()), become_user)
+}
+
+fn become_user(owner: CacheOwner) -> Result<(), Stop> {
+    let refused = |error| Stop::Fault(format!("cannot work as {} in place of root: {error}", owner.name()));
+    owner.assume().map_err(refused)
+}
+
 /// Lets a process of root's become the user to whom the cache belongs. Whatever may open the cache comes after this;
 /// [`SettingsArguments::context`] does it by itself.
 pub fn leave_root(settings: &Settings) -> Result<(), Stop> {
     let owner = CacheOwner::in_place_of_root(settings).map_err(|fault| Stop::Fault(fault.to_string()))?;
     let Some(owner) = owner else { return Ok(()) };
-    owner
-        .assume()
-        .map_err(|error| Stop::Fault(format!("cannot work as {} in place of root: {error}", owner.name())))?;
+    become_user(owner)?;
     if owner.is_stand_in() {
         let cache = settings.cache.display();
         complain(&format!(

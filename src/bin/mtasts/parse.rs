@@ -1,6 +1,6 @@
 //! `mtasts parse`: what a policy file says, or what is wrong with it.
 
-use crate::arguments::{ParseArguments, SettingsArguments};
+use crate::arguments::{ParseArguments, SettingsArguments, leave_root_for_nobody};
 use crate::terminal::Look;
 use crate::{MALFORMED, SUCCESS, Stop, complain, output};
 use mtasts::discovery::Answer;
@@ -13,6 +13,8 @@ use std::path::Path;
 pub fn run(settings: &SettingsArguments, request: &ParseArguments) -> Result<u8, Stop> {
     let shown = request.file.display();
     let body = read(&request.file).map_err(|error| Stop::Fault(format!("{shown}: {error}")))?;
+    // What a stranger has written is not looked at as root.
+    leave_root_for_nobody()?;
     let problem = if body.len() > MAX_BODY_BYTES {
         format!("the policy has more than {MAX_BODY_BYTES} bytes")
     } else {
