@@ -225,6 +225,16 @@ fn wrong_usage_and_a_broken_configuration_are_exit_status_2_and_name_the_fault()
 }
 
 #[test]
+fn what_is_wrong_with_a_command_line_is_told_without_what_acts_on_a_terminal() {
+    for hostile in ["--x\u{9b}31m", "--x\u{1b}]0;title\u{7}", "--x\u{202e}", "--x\rmtasts: fine"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_mtasts")).args(["lookup", hostile]).output().unwrap();
+        let said = text(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains("unexpected argument '--x"), "{said:?}");
+        assert!(!said.replace('\n', "").contains(|c: char| c.is_control() || c == '\u{202e}'), "{said:?}");
+    }
+}
+
+#[test]
 fn parse_prints_a_policy_or_the_line_that_is_wrong() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("mta-sts.txt");

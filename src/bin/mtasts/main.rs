@@ -18,6 +18,8 @@ mod verdict;
 
 use arguments::{Arguments, Command};
 use clap::Parser;
+use std::borrow::Cow;
+use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::process::ExitCode;
@@ -56,7 +58,10 @@ fn main() -> ExitCode {
 }
 
 fn run() -> u8 {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(refusal) => return refuse(&refusal),
+    };
     let outcome = match &arguments.command {
         Command::Lookup(request) => lookup::run(&arguments.settings, request),
         Command::Refresh(request) => refresh::run(&arguments.settings, request),
@@ -74,6 +79,19 @@ fn run() -> u8 {
     };
     for problem in problems {
         complain(&format!("mtasts: {problem}"));
+    }
+    USAGE
+}
+
+/// Shows the help that was asked for, or what is wrong with the command line. An error quotes that, and whoever has put it
+/// together, perhaps from a list of names, does not command the terminal.
+fn refuse(refusal: &clap::Error) -> u8 {
+    let is_harmless = |word: OsString| matches!(terminal::harmless(&word.to_string_lossy()), Cow::Borrowed(_));
+    if !refusal.use_stderr() || std::env::args_os().all(is_harmless) {
+        refusal.exit();
+    }
+    for line in refusal.render().to_string().lines() {
+        complain(line);
     }
     USAGE
 }
