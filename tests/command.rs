@@ -14,6 +14,7 @@ mod terminal;
 use mtasts_world::{Answer, Certificate, Response, Site, World, policy_body};
 use serde_json::Value;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
@@ -231,6 +232,16 @@ fn what_is_wrong_with_a_command_line_is_told_without_what_acts_on_a_terminal() {
         let said = text(&output.stderr);
         assert!(output.status.code() == Some(2) && said.contains("unexpected argument '--x"), "{said:?}");
         assert!(!said.replace('\n', "").contains(|c: char| c.is_control() || c == '\u{202e}'), "{said:?}");
+    }
+}
+
+#[test]
+fn a_path_that_is_not_text_is_refused_and_not_changed_into_another() {
+    let odd = std::ffi::OsStr::from_bytes(b"/nonexistent/\xff");
+    for option in ["--cache", "--ca-file"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_mtasts")).args(["config", option]).arg(odd).output().unwrap();
+        let said = text(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains(option) && said.contains("UTF-8"), "{output:?}");
     }
 }
 

@@ -9,7 +9,7 @@ use mtasts::config::{ConfigError, Loaded, Settings};
 use mtasts::context::{CacheOwner, Context, Level};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Asks about the MTA-STS policies (RFC 8461) of mail domains, and tells why a message may or may not be delivered.
 #[derive(Parser)]
@@ -270,12 +270,11 @@ impl SettingsArguments {
     fn keys(&self) -> Result<Vec<SetKey>, Stop> {
         let mut keys = Vec::new();
         let mut add = |option, key: &str, value: String| keys.push(SetKey { option, key: key.to_owned(), value });
-        let absolute = |path: &PathBuf| std::path::absolute(path).map(|path| path.to_string_lossy().into_owned());
         if let Some(path) = &self.cache {
-            add("--cache", "cache", absolute(path)?);
+            add("--cache", "cache", absolute("--cache", path)?);
         }
         if let Some(path) = &self.ca_file {
-            add("--ca-file", "ca_file", absolute(path)?);
+            add("--ca-file", "ca_file", absolute("--ca-file", path)?);
         }
         if !self.nameserver.is_empty() {
             add("--nameserver", "nameservers", self.nameserver.join(","));
@@ -290,6 +289,13 @@ impl SettingsArguments {
         }
         Ok(keys)
     }
+}
+
+/// A path as the configuration has it, where paths are text.
+fn absolute(option: &str, path: &Path) -> Result<String, Stop> {
+    let fault = |problem: &str| Stop::Fault(format!("{option}: `{}`: {problem}", path.display()));
+    let found = std::path::absolute(path).map_err(|error| fault(&error.to_string()))?;
+    found.into_os_string().into_string().map_err(|_| fault("want a path that is UTF-8"))
 }
 
 /// Lets a process of root's become nobody, for text of strangers and no cache.
