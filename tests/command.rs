@@ -246,6 +246,19 @@ fn a_path_that_is_not_text_is_refused_and_not_changed_into_another() {
 }
 
 #[test]
+fn of_a_line_that_no_name_fills_only_the_beginning_is_read() {
+    let stage = Stage::new();
+    let names = stage.world.directory().join("names");
+    std::fs::write(&names, format!("{}\ngood.test\n{}", "a".repeat(1 << 20), "b".repeat(1 << 20))).unwrap();
+    let file = std::fs::File::open(&names).unwrap();
+    let output = stage.command(&["lookup", "--json", "-"]).stdin(file).output().unwrap();
+    let lines: Vec<Value> = text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let found: Vec<&str> = lines.iter().map(|line| line["reason"].as_str().unwrap()).collect();
+    assert_eq!(found, ["invalid-domain", "fetched", "invalid-domain"]);
+    assert!(output.stdout.len() < 20_000, "{}", output.stdout.len());
+}
+
+#[test]
 fn parse_prints_a_policy_or_the_line_that_is_wrong() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("mta-sts.txt");

@@ -9,8 +9,11 @@ use mtasts::context::{Context, Level};
 use mtasts::discovery::{Answer, Effort};
 use mtasts::reason::Reason;
 use std::ffi::OsString;
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{BufRead, IsTerminal, Read, Write};
 use std::os::unix::ffi::OsStrExt;
+
+/// No name has so many bytes, however it is written.
+const LONGEST_LINE: u64 = 4_096;
 
 pub fn run(settings: &SettingsArguments, request: &LookupArguments) -> Result<u8, Stop> {
     let run = Run {
@@ -22,8 +25,8 @@ pub fn run(settings: &SettingsArguments, request: &LookupArguments) -> Result<u8
     let mut status = SUCCESS;
     for domain in &request.domains {
         if domain == "-" {
-            for line in std::io::stdin().lock().split(b'\n') {
-                let line = line?;
+            let mut names = std::io::stdin().lock();
+            while let Some(line) = next_line(&mut names)? {
                 let domain = line.trim_ascii();
                 if !domain.is_empty() {
                     status = status.max(run.look_up(domain)?);
@@ -34,6 +37,17 @@ pub fn run(settings: &SettingsArguments, request: &LookupArguments) -> Result<u8
         }
     }
     Ok(status)
+}
+
+/// Reads a line; none after the last one. Of a line that no name fills, the beginning is enough to say so.
+fn next_line(names: &mut impl BufRead) -> Result<Option<Vec<u8>>, Stop> {
+    let mut line = Vec::new();
+    let read = names.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line).and_then(|length| {
+        let is_whole = length == 0 || line.ends_with(b"\n");
+        if is_whole { Ok(()) } else { names.skip_until(b'\n').map(drop) }
+    });
+    read.map_err(|error| Stop::Fault(format!("standard input: {error}")))?;
+    Ok(if line.is_empty() { None } else { Some(line) })
 }
 
 /// Of a single domain there is no progress, and who types the names sees it.
