@@ -259,6 +259,19 @@ fn of_a_line_that_no_name_fills_only_the_beginning_is_read() {
 }
 
 #[test]
+fn a_stream_that_fails_is_named() {
+    let stage = Stage::new();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = stage.command(&["lookup", "good.test"]).stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).starts_with("mtasts: standard output: No space left"), "{output:?}");
+    let directory = std::fs::File::open(stage.world.directory()).unwrap();
+    let output = stage.command(&["lookup", "-"]).stdin(directory).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).starts_with("mtasts: standard input: Is a directory"), "{output:?}");
+}
+
+#[test]
 fn parse_prints_a_policy_or_the_line_that_is_wrong() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("mta-sts.txt");

@@ -47,9 +47,14 @@ enum Stop {
     Closed,
 }
 
+/// A failure to write the answer.
 impl From<std::io::Error> for Stop {
     fn from(error: std::io::Error) -> Self {
-        if error.kind() == ErrorKind::BrokenPipe { Self::Closed } else { Self::Fault(error.to_string()) }
+        if error.kind() == ErrorKind::BrokenPipe {
+            Self::Closed
+        } else {
+            Self::Fault(format!("standard output: {error}"))
+        }
     }
 }
 
