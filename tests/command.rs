@@ -15,6 +15,7 @@ use mtasts_world::{Answer, Certificate, Response, Site, World, policy_body};
 use serde_json::Value;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
@@ -422,8 +423,15 @@ fn refresh_fetches_what_is_due_and_counts_what_fails() {
     assert!(log.contains("good.test") && log.contains("stays in force") && !log.contains("none.test"), "{log}");
     assert_eq!(stage.json(&["lookup", "--json", "--cache-only", "good.test"])[0]["mode"], "enforce");
     due();
-    let journal = stage.command(&["refresh"]).env("JOURNAL_STREAM", "8:1").output().unwrap();
-    assert!(text(&journal.stderr).lines().any(|line| line.starts_with("<4>mtasts: good.test: ")), "{journal:?}");
+    let journal = std::fs::File::create(stage.world.directory().join("journal")).unwrap();
+    let place = journal.metadata().map(|found| format!("{}:{}", found.dev(), found.ino())).unwrap();
+    let mut logged = stage.command(&["refresh"]);
+    assert!(logged.env("JOURNAL_STREAM", &place).stderr(journal).stdout(Stdio::null()).status().unwrap().success());
+    let said = std::fs::read_to_string(stage.world.directory().join("journal")).unwrap();
+    assert!(said.lines().any(|line| line.starts_with("<4>mtasts: good.test: ")), "{said}");
+    due();
+    let elsewhere = stage.command(&["refresh"]).env("JOURNAL_STREAM", &place).output().unwrap();
+    assert!(text(&elsewhere.stderr).lines().any(|line| line.starts_with("mtasts: good.test: ")), "{elsewhere:?}");
     std::fs::remove_dir_all(stage.cache.parent().unwrap()).unwrap();
     let (status, _, log) = refresh(&[]);
     assert!(status == Some(2) && log.contains("install -d -m 0750"), "{log}");

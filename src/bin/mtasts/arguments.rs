@@ -2,7 +2,7 @@
 
 use crate::cache::CacheArguments;
 use crate::doctor::DoctorArguments;
-use crate::{Stop, complain};
+use crate::{Stop, complain, terminal};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use mtasts::config::{ConfigError, Loaded, Settings};
@@ -243,8 +243,7 @@ impl SettingsArguments {
         leave_root(&effective.settings)?;
         let context = Context::with_settings(effective.settings);
         let least = if self.verbose { Level::Debug } else { least };
-        // The journal of systemd reads the severity from the beginning of a line (sd-daemon(3)).
-        let is_journal = std::env::var_os("JOURNAL_STREAM").is_some();
+        let is_journal = terminal::is_journal(&std::io::stderr());
         context.set_log(Some(Box::new(move |level, line| {
             if level <= least {
                 let severity = if is_journal { format!("<{}>", level as i32) } else { String::new() };

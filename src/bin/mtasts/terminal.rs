@@ -2,7 +2,10 @@
 
 use crate::arguments::ColorChoice;
 use std::borrow::Cow;
+use std::fs::File;
 use std::io::IsTerminal;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use terminal_size::{Width, terminal_size_of};
 
 /// A terminal that is narrower gets long lines all the same.
@@ -88,8 +91,18 @@ pub fn columns_of(text: &str) -> usize {
     text.chars().count()
 }
 
+/// Whether what is written there goes into the journal of systemd, which reads the severity from the beginning of a line
+/// (sd-daemon(3)). Who inherits the variable may have another place to write to (systemd.exec(5)).
+pub fn is_journal(stream: &impl AsFd) -> bool {
+    let place = || {
+        let found = File::from(stream.as_fd().try_clone_to_owned().ok()?).metadata().ok()?;
+        Some(format!("{}:{}", found.dev(), found.ino()))
+    };
+    std::env::var("JOURNAL_STREAM").is_ok_and(|journal| place() == Some(journal))
+}
+
 /// The columns of the terminal that is open there.
-pub fn width_of(stream: &impl std::os::fd::AsFd) -> Option<usize> {
+pub fn width_of(stream: &impl AsFd) -> Option<usize> {
     terminal_size_of(stream).map(|(Width(columns), _)| usize::from(columns)).filter(|columns| *columns > 0)
 }
 
