@@ -2,7 +2,7 @@
 //! for whatever else is written, and is gone at the end. There is none where standard error is no terminal, or standard
 //! output a pipe.
 
-use crate::terminal::{columns_of, is_dumb, width_of};
+use crate::terminal::{columns_of, columns_of_char, is_dumb, width_of};
 use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -141,13 +141,23 @@ impl State {
         let time = if waited < LONG { String::new() } else { format!(" ({} s)", waited.as_secs()) };
         let room = room.saturating_sub(columns_of(&count) + columns_of(&time));
         let now = if columns_of(&self.now) > room {
-            let start: String = self.now.chars().take(room.saturating_sub(3)).collect();
-            format!("{start}...")
+            format!("{}...", start_of(&self.now, room.saturating_sub(3)))
         } else {
             self.now.clone()
         };
         format!("{count}{now}{time}")
     }
+}
+
+/// The beginning of a text that fits into so many columns.
+fn start_of(text: &str, room: usize) -> &str {
+    let mut columns = 0;
+    let is_beyond = |(_, c): &(usize, char)| {
+        columns += columns_of_char(*c);
+        columns > room
+    };
+    let end = text.char_indices().find(is_beyond).map_or(text.len(), |(at, _)| at);
+    text.get(..end).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -164,6 +174,7 @@ mod tests {
         assert_eq!(text(None, 3, "a.test", 79), "3 done, a.test");
         assert_eq!(text(None, 0, "fetching", 79), "fetching");
         assert_eq!(text(Some(12), 3, &"a".repeat(253), 30).len(), 30);
+        assert_eq!(text(Some(12), 3, &"\u{4f8b}".repeat(63), 30), format!("3 of 12 done, {}...", "\u{4f8b}".repeat(6)));
         let waited =
             State { since: Instant::now() - Duration::from_secs(7), total: None, done: 0, now: "x".to_owned() };
         assert_eq!(waited.text(79), "x (7 s)");

@@ -11,6 +11,9 @@ use terminal_size::{Width, terminal_size_of};
 /// A terminal that is narrower gets long lines all the same.
 const NARROWEST: usize = 40;
 
+/// The first character of which a terminal may make two columns (Unicode, EastAsianWidth).
+const FIRST_WIDE: char = '\u{1100}';
+
 /// How output is to look.
 #[derive(Clone, Copy, Debug)]
 pub struct Look {
@@ -86,9 +89,14 @@ impl Look {
     }
 }
 
-/// The columns that a text takes.
+/// The columns that a text takes at most: a sign of an alphabet has one, what lies beyond may be twice as wide.
 pub fn columns_of(text: &str) -> usize {
-    text.chars().count()
+    text.chars().map(columns_of_char).sum()
+}
+
+/// The columns that a character takes at most.
+pub fn columns_of_char(c: char) -> usize {
+    if c < FIRST_WIDE { 1 } else { 2 }
 }
 
 /// Whether what is written there goes into the journal of systemd, which reads the severity from the beginning of a line
