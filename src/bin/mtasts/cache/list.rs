@@ -106,6 +106,7 @@ impl Form {
 
 /// Columns of a fixed width, since the rows are not known beforehand.
 struct Table {
+    width: usize,
     domain: usize,
     reason: usize,
 }
@@ -119,7 +120,7 @@ impl Table {
         let rest = width.saturating_sub(Self::MIDDLE);
         // The longest reason is seen in full where that leaves two thirds for the domain.
         let reason = (rest / 3).clamp(Self::REASONS.0, Self::REASONS.1);
-        Self { domain: rest.saturating_sub(reason).max(10), reason }
+        Self { width, domain: rest.saturating_sub(reason).max(10), reason }
     }
 
     fn headline(&self) -> String {
@@ -136,8 +137,9 @@ impl Table {
 
     fn join(&self, domain: &str, [mode, age, expires, checked]: [&str; 4], reason: &str) -> String {
         let (domain, reason) = (cut(domain, self.domain), cut(reason, self.reason));
-        let width = self.domain;
-        format!("{domain:<width$}  {mode:<7}  {age:>4}  {expires:>7}  {checked:>7}  {reason}")
+        let column = self.domain;
+        let line = format!("{domain:<column$}  {mode:<7}  {age:>4}  {expires:>7}  {checked:>7}  {reason}");
+        cut(&line, self.width)
     }
 }
 
@@ -163,10 +165,10 @@ mod tests {
         let check = Check { at: UnixTime(0), until: now, reason: Reason::PolicyHostCertificateHostMismatch };
         let policy = Some(Arc::new(StoredPolicy::new("a1", body, UnixTime(now.0 - 3_600)).unwrap()));
         let row = Row { policy, check, refresh_at: now, failures: Vec::new() };
-        for width in [40, 60, 80, 100, 132, 300] {
+        for width in [20, 40, 60, 80, 100, 132, 300] {
             let table = Table::of_width(width);
             for line in [table.headline(), table.line(&"a".repeat(240), &row, now), table.line("a.test", &row, now)] {
-                assert!(line.len() <= width.max(60), "{width}: {line}");
+                assert!(line.len() <= width, "{width}: {line}");
             }
         }
         let line = Table::of_width(80).line("good.test", &row, now);
