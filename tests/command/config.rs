@@ -195,6 +195,8 @@ fn nothing_in_a_configuration_commands_the_terminal() {
     let shown = text(&output.stdout);
     assert!(shown.chars().all(|c| c == '\n' || !(c.is_control() || c == '\u{202e}')), "{shown:?}");
     assert!(shown.contains("evil\\u{1b}[2J\\n.toml"), "{shown}");
+    let json = text(&run(&config, &["config", "--json"]).stdout);
+    assert!(json.trim_end().bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{json:?}");
     let broken = write(directory.path(), "evil\u{1b}[2J\n.toml", "x\u{1b}[2J = 1\n");
     let said = text(&run(&broken, &["config"]).stderr);
     assert!(!said.contains('\u{1b}') && said.lines().all(|line| line.starts_with("mtasts: ")), "{said:?}");

@@ -1,6 +1,7 @@
 //! `mtasts config`: the settings in force, and where each comes from.
 
 use crate::arguments::{ConfigArguments, Effective, Origin, SettingsArguments};
+use crate::output::ascii;
 use crate::terminal::{Look, Style, columns_of, harmless};
 use crate::{SUCCESS, Stop, USAGE, complain};
 use mtasts::config::{ConfigError, KEYS, OnTrouble, Override, Rule, Settings};
@@ -15,7 +16,7 @@ const REMARK_COLUMN: usize = 44;
 pub fn run(settings: &SettingsArguments, request: &ConfigArguments) -> Result<u8, Stop> {
     let effective = settings.effective()?;
     let text =
-        if request.json { json(&effective).to_string() } else { human(&Look::of_stdout(settings.color), &effective) };
+        if request.json { ascii(&json(&effective)) } else { human(&Look::of_stdout(settings.color), &effective) };
     writeln!(std::io::stdout().lock(), "{text}")?;
     for fault in &effective.faults {
         complain(&format!("mtasts: {fault}"));

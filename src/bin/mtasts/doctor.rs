@@ -15,6 +15,7 @@ mod roots;
 mod timer;
 
 use crate::arguments::{SettingsArguments, leave_root};
+use crate::output::ascii;
 use crate::terminal::{Look, Style, harmless};
 use crate::{SUCCESS, Stop};
 use clap::{Args, ValueHint};
@@ -182,7 +183,7 @@ fn print_json(out: &mut impl Write, groups: &[Group]) -> std::io::Result<()> {
                 "text": harmless(&finding.text),
                 "mend": finding.mend.iter().map(|line| harmless(line)).collect::<Vec<_>>(),
             });
-            writeln!(out, "{object}")?;
+            writeln!(out, "{}", ascii(&object))?;
         }
     }
     Ok(())

@@ -112,7 +112,7 @@ impl Run<'_> {
             object.insert("is_held".to_owned(), verdict::is_held(verdicts).into());
             object.insert("hosts".to_owned(), verdicts.iter().map(Verdict::json).collect());
         }
-        object.to_string()
+        output::ascii(&object)
     }
 
     fn human(&self, title: &str, answer: &Answer, verdicts: &[Verdict]) -> String {

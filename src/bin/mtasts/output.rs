@@ -41,6 +41,23 @@ pub fn json(domain: &str, answer: &Answer) -> Value {
     object
 }
 
+/// JSON in ASCII on one line: what lies beyond could act on a terminal.
+pub fn ascii(value: &Value) -> String {
+    let json = value.to_string();
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        if (' '..='~').contains(&c) {
+            text.push(c);
+        } else {
+            // Beyond ASCII there is nothing but text inside quotes. Writing to a string cannot fail.
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(text, "\\u{unit:04x}");
+            }
+        }
+    }
+    text
+}
+
 /// A headline and indented lines, without the last line end.
 pub fn human(look: &Look, title: &str, answer: &Answer) -> String {
     let mode = answer.mode_str();
@@ -113,5 +130,18 @@ impl<'l> Block<'l> {
             let _ = write!(self.text, "\n  {} {part}", self.look.paint(Style::Faint, &label));
             label = Cow::Borrowed("        ");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_holds_nothing_that_acts_on_a_terminal() {
+        let text = "a\u{1b}[31m\u{9b}1m\u{202e}\u{7f}\u{1f600}\"\\ b";
+        let json = ascii(&json!({ "text": text }));
+        assert!(json.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{json}");
+        assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["text"], text);
     }
 }

@@ -21,7 +21,7 @@ pub fn run(settings: &SettingsArguments, request: &ParseArguments) -> Result<u8,
         match Answer::parsed(&body, SystemClock.now()) {
             Ok(answer) => {
                 let text = if request.json {
-                    output::json("", &answer).to_string()
+                    output::ascii(&output::json("", &answer))
                 } else {
                     output::human(&Look::of_stdout(settings.color), &shown.to_string(), &answer)
                 };

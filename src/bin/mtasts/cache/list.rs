@@ -1,7 +1,8 @@
 //! `mtasts cache list`: a table on a terminal, fields between tabs elsewhere, or JSON lines.
 
-use super::shown::{ascii, mode, short, summary};
+use super::shown::{mode, short, summary};
 use super::{FilterArguments, tell_unreadable};
+use crate::output::ascii;
 use crate::{SUCCESS, Stop, terminal};
 use clap::{Args, ValueEnum};
 use mtasts::cache::{Order, Row, Upkeep};

@@ -1,7 +1,8 @@
 //! `mtasts cache show`: all that is remembered about a domain.
 
-use super::shown::{ascii, mode, summary};
+use super::shown::{mode, summary};
 use super::{NEGATIVE, domains};
+use crate::output::ascii;
 use crate::terminal::harmless;
 use crate::{SUCCESS, Stop};
 use clap::{Args, ValueHint};

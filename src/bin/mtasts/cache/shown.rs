@@ -3,28 +3,10 @@
 use mtasts::cache::Row;
 use mtasts::time::UnixTime;
 use serde_json::{Map, Value, json};
-use std::fmt::Write;
 
 /// The word for the mode of a row's policy, also where there is no policy.
 pub fn mode(row: &Row) -> &'static str {
     row.mode().map_or("absent", |mode| mode.as_str())
-}
-
-/// JSON in ASCII on one line: what lies beyond could act on a terminal.
-pub fn ascii(value: &Value) -> String {
-    let json = value.to_string();
-    let mut text = String::with_capacity(json.len());
-    for c in json.chars() {
-        if (' '..='~').contains(&c) {
-            text.push(c);
-        } else {
-            // Beyond ASCII there is nothing but text inside quotes. Writing to a string cannot fail.
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                let _ = write!(text, "\\u{unit:04x}");
-            }
-        }
-    }
-    text
 }
 
 /// A span by its largest unit, in at most four characters: `3d`, `12m`.
@@ -59,14 +41,6 @@ pub fn summary(domain: &str, row: &Row, now: UnixTime) -> Map<String, Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn json_holds_nothing_that_acts_on_a_terminal() {
-        let text = "a\u{1b}[31m\u{9b}1m\u{202e}\u{7f}\u{1f600}\"\\ b";
-        let json = ascii(&json!({ "text": text }));
-        assert!(json.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{json}");
-        assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["text"], text);
-    }
 
     #[test]
     fn spans_take_at_most_four_characters() {

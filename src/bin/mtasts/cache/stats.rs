@@ -1,7 +1,7 @@
 //! `mtasts cache stats`: what is in the cache, in numbers.
 
 use super::file::Draft;
-use super::shown::ascii;
+use crate::output::ascii;
 use crate::{SUCCESS, Stop};
 use clap::{Args, ValueHint};
 use mtasts::cache::{Census, Upkeep};

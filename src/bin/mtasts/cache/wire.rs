@@ -11,7 +11,7 @@
 //! seconds since 1970 UTC, reasons the words of `mtasts lookup --json`. All fields must be there and no others may: what
 //! changes gets another version.
 
-use super::shown::ascii;
+use crate::output::ascii;
 use crate::terminal::harmless;
 use mtasts::cache::{Check, Failure, Row, StoredPolicy};
 use mtasts::reason::Reason;
