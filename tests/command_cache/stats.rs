@@ -79,6 +79,13 @@ fn the_metrics_are_valid_and_appear_as_a_whole() {
     let found = std::fs::metadata(&file).unwrap();
     assert!(found.ino() != before && found.permissions().mode() & 0o777 == 0o644);
 
+    let stats = host.command(&["stats", "--prometheus", "--output", file.to_str().unwrap()]);
+    let mut careful = Command::new("sh");
+    careful.args(["-c", "umask 077 && exec \"$@\"", "sh"]).arg(stats.get_program()).args(stats.get_args());
+    assert!(careful.status().unwrap().success());
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o644, "the node exporter reads it whatever umask root has");
+
     host.run(&["purge", "--all"]);
     let empty = metrics(&host.run(&["stats", "--prometheus"]).out);
     assert!(!empty.contains_key("mtasts_cache_oldest_fetch_timestamp_seconds") && empty.len() == 9);

@@ -1,10 +1,10 @@
 //! A file that appears as a whole or not at all: readers never see half of it.
 
 use crate::Stop;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// A draft of a file beside its place, removed unless it is put there.
@@ -30,6 +30,8 @@ impl Draft {
             draft.push(format!(".{:016x}.draft", RandomState::new().build_hasher().finish()));
             let draft = PathBuf::from(draft);
             let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft)?;
+            // Whatever umask the caller has: who is to read the file can.
+            file.set_permissions(Permissions::from_mode(mode)).inspect_err(|_| drop(fs::remove_file(&draft)))?;
             Ok((file, Some((draft, place))))
         };
         let (file, paths) = begin().map_err(|error| fault(&shown, &error))?;
