@@ -406,6 +406,15 @@ fn a_cache_of_another_user_says_who_may_read_it() {
     assert!(done.status == 2 && done.err.contains("cache.db: "), "{done:?}");
     assert!(done.err.ends_with("; run this as 54321 or as root\n"), "{done:?}");
 
+    // Root itself is told what helps, and not to be root.
+    for path in [&host.directory, &host.cache()] {
+        std::os::unix::fs::chown(path, Some(0), Some(0)).unwrap();
+    }
+    let done = host.run(&["list"]);
+    assert!(done.status == 2 && done.err.contains("; mend it with `") && !done.err.contains("run this as"), "{done:?}");
+    own(&host.directory);
+    own(&host.cache());
+
     // Who may only read sees all, and changes nothing.
     std::fs::set_permissions(host.cache(), PermissionsExt::from_mode(0o644)).unwrap();
     let done = as_nobody(&command);

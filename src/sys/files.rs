@@ -40,10 +40,12 @@ pub fn size(path: &Path) -> Option<u64> {
     fs::symlink_metadata(path).ok().map(|found| found.len())
 }
 
-/// The owner of the directory of `path` by name, if this process is neither that one nor root.
+/// The owner of the directory of `path` by name, if this process is neither that one nor root's. A process of root's that
+/// has become another user has nobody to turn to.
 pub fn other_owner(path: &Path) -> Option<String> {
     let owner = fs::metadata(path.parent()?).ok()?.uid();
-    (owner != privilege::user() && !privilege::is_root()).then(|| identity::user_name(owner))
+    let is_roots = privilege::is_root() || identity::is_in_place_of_root();
+    (owner != privilege::user() && !is_roots).then(|| identity::user_name(owner))
 }
 
 /// Checks the directory and what lies at `path`; returns what the directory is like, and whether there is a file.

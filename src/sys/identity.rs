@@ -27,9 +27,14 @@ static IS_IN_PLACE_OF_ROOT: AtomicBool = AtomicBool::new(false);
 /// or one of the system's own. A person who only asks is none.
 pub fn mail_user() -> Option<(String, String)> {
     let (uid, gid) = (privilege::user(), privilege::group());
-    let is_in_place_of_root = IS_IN_PLACE_OF_ROOT.load(Ordering::Relaxed) && uid != Identity::nobody().uid;
+    let is_in_place_of_root = is_in_place_of_root() && uid != Identity::nobody().uid;
     let is_mail_user = is_in_place_of_root || (1..FIRST_PERSON).contains(&uid);
     is_mail_user.then(|| (user_name(uid), Accounts::read("/etc/group").shown(gid)))
+}
+
+/// Whether this process was root's and has become another user for good.
+pub fn is_in_place_of_root() -> bool {
+    IS_IN_PLACE_OF_ROOT.load(Ordering::Relaxed)
 }
 
 /// A user and a group, neither of them root's.
