@@ -9,9 +9,11 @@ use std::fs::{self, Metadata};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// What an old cache that was damaged has behind its name.
+const DAMAGED: &str = ".damaged-";
 const WRITABLE_BY_OTHERS: u32 = 0o002;
 /// The search for damage keeps others from writing for so long.
 const LONGEST_SEARCH: Duration = Duration::from_secs(1);
@@ -126,7 +128,7 @@ fn install(directory: &Path, user: &MailUser) -> String {
     format!("install -d -m 0750 -o {} -g {} {}", user.name(), user.group(), word(directory))
 }
 
-/// The files whose names begin like that of the cache.
+/// The files that belong to the cache.
 fn files(cache: &Path, directory: &Path, owner: &Metadata, user: &MailUser) -> Vec<Finding> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
@@ -134,11 +136,28 @@ fn files(cache: &Path, directory: &Path, owner: &Metadata, user: &MailUser) -> V
             return vec![Finding::unknown(format!("{}: its files are for root to see: {error}", directory.display()))];
         }
     };
-    let stem = cache.file_stem().unwrap_or_default().as_bytes();
+    let locks = locks_of(cache);
     let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
-    paths.retain(|path| path.file_name().is_some_and(|name| name.as_bytes().starts_with(stem)));
+    paths.retain(|path| path.file_name() == locks.file_name() || suffix_of(path, cache).is_some_and(is_used));
     paths.sort();
     paths.iter().flat_map(|path| file(cache, path, owner, user)).collect()
+}
+
+/// What a name has behind that of the cache.
+fn suffix_of<'p>(path: &'p Path, cache: &Path) -> Option<&'p str> {
+    let name = path.file_name()?.as_bytes().strip_prefix(cache.file_name()?.as_bytes())?;
+    std::str::from_utf8(name).ok()
+}
+
+/// Whether the library makes a file of this name; what an administrator has put aside is no concern of it.
+fn is_used(suffix: &str) -> bool {
+    matches!(suffix, "" | "-journal" | "-wal" | "-shm") || suffix.starts_with(DAMAGED)
+}
+
+/// The file whose bytes are locked while a policy is fetched.
+fn locks_of(cache: &Path) -> PathBuf {
+    let locks = cache.with_extension("lock");
+    if locks == cache { beside(cache, ".lock") } else { locks }
 }
 
 fn file(cache: &Path, path: &Path, owner: &Metadata, user: &MailUser) -> Option<Finding> {
@@ -148,8 +167,8 @@ fn file(cache: &Path, path: &Path, owner: &Metadata, user: &MailUser) -> Option<
         let text = format!("{shown} is not a regular file, and is not used");
         return Some(Finding::fault(text).mend(format!("mv {quoted} {}", word(&beside(path, ".odd")))));
     }
-    let suffix = path.to_string_lossy().strip_prefix(&*cache.to_string_lossy()).map(str::to_owned);
-    if suffix.as_deref().is_some_and(|suffix| suffix.starts_with(".damaged-")) {
+    let suffix = suffix_of(path, cache);
+    if suffix.is_some_and(|suffix| suffix.starts_with(DAMAGED)) {
         let text = format!("{shown} is an old cache that was damaged; nothing uses it");
         return Some(Finding::warning(text).mend(format!("rm {quoted}")));
     }
@@ -161,7 +180,7 @@ fn file(cache: &Path, path: &Path, owner: &Metadata, user: &MailUser) -> Option<
         let text = format!("{shown} has mode {:04o}, want 0640", found.mode() & 0o7777);
         return Some(Finding::fault(text).mend(format!("chmod 0640 {quoted}")));
     }
-    if suffix.as_deref() == Some("-wal") {
+    if suffix == Some("-wal") {
         let text = format!(
             "{shown}: another program has given the cache a write-ahead log, which a full disk makes unreadable"
         );
@@ -170,7 +189,7 @@ fn file(cache: &Path, path: &Path, owner: &Metadata, user: &MailUser) -> Option<
     None
 }
 
-fn beside(path: &Path, suffix: &str) -> std::path::PathBuf {
+fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
@@ -356,6 +375,15 @@ mod tests {
     #[test]
     fn a_good_directory_has_no_fault() {
         assert_eq!(seen(0o750, |_| {}), []);
+        // What the administrator has put beside the cache, and what a mend has put aside.
+        let others = |directory: &Path| {
+            fs::write(directory.join("cache.jsonl"), "").unwrap();
+            fs::create_dir(directory.join("cache-backup")).unwrap();
+            std::os::unix::fs::symlink("x", directory.join("cache.db.odd")).unwrap();
+        };
+        assert_eq!(seen(0o750, others), []);
+        let locks = |directory: &Path| fs::create_dir(directory.join("cache.lock")).unwrap();
+        assert!(seen(0o750, locks)[0].text.contains("cache.lock is not a regular file"));
     }
 
     #[test]
