@@ -26,10 +26,11 @@ const PLACES: &[&str] = &[
     "/usr/local/bin/exim",
     "/opt/exim/bin/exim",
 ];
-/// A domain that is nobody's (RFC 2606), and so is in no list that is not for all.
-const SOMEBODY_ELSES: &str = "mtasts-doctor.example";
+/// Domains that are in no list that is not for all. Only the first is nobody's (RFC 2606); a list of `*.com` has some.
+const SOMEBODY_ELSES: &[&str] =
+    &["mtasts-doctor.example", "mtasts-doctor.com", "mtasts-doctor.net", "mtasts-doctor.org", "mtasts-doctor.co.uk"];
 /// What an expansion may do beyond reading: a list with one of these is not tried.
-const DOES_THINGS: &[&str] = &["{run", "${perl", "{readsocket", "{dlfunc", "{acl", "dnsdb", "@mx"];
+const DOES_THINGS: &[&str] = &["{run", "${perl", "{readsocket", "{dlfunc", "{acl", "acl{", "acl {", "dnsdb", "@mx"];
 /// The macro that tells where the library is.
 const MACRO_FILES: &str = "/etc/exim4/conf.d/main/000_localmacros";
 
@@ -83,24 +84,39 @@ impl Exim {
         value.map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
     }
 
-    /// Whether a domain of somebody else's is in a domain list.
+    /// Whether domains of somebody else's are in a domain list.
     fn takes(&self, list: &str) -> Takes {
         let list = list.trim();
         if list.is_empty() || list == "*" {
             return Takes::Yes;
         }
+        if list.chars().all(|character| character.is_ascii_alphanumeric() || ".-".contains(character)) {
+            return Takes::No;
+        }
         if DOES_THINGS.iter().any(|deed| list.contains(deed)) {
             return Takes::Unknown;
         }
-        let asked = format!("${{if match_domain{{{SOMEBODY_ELSES}}}{{{list}}}{{yes}}{{no}}}}");
-        match self.expand(&asked) {
-            Expanded::Value(answer) if answer == "yes" => Takes::Yes,
-            Expanded::Value(answer) if answer == "no" => Takes::No,
-            // A list that asks to fail matches nothing.
-            Expanded::Failed(problem) if problem.contains("\"fail\" requested") => Takes::No,
+        // Each argument has its own line of the answer, and must not be long.
+        let ask = |domain: &&str| format!("${{if match_domain{{{domain}}}{{{list}}}{{yes}}{{no}}}}");
+        let questions: Vec<String> = SOMEBODY_ELSES.iter().map(ask).collect();
+        let arguments: Vec<&str> = std::iter::once("-be").chain(questions.iter().map(String::as_str)).collect();
+        let said = self.run(&arguments).map(|said| said.out).unwrap_or_default();
+        let answers: Vec<&str> = said.lines().collect();
+        // A list that asks to fail matches nothing.
+        let is_no = |answer: &str| answer == "no" || answer.contains("\"fail\" requested");
+        match answers.iter().filter(|answer| is_no(answer)).count() {
+            _ if answers.len() != questions.len() => Takes::Unknown,
+            0 if answers.iter().all(|answer| *answer == "yes") => Takes::Yes,
+            number if number == answers.len() => Takes::No,
+            _ if answers.iter().all(|answer| *answer == "yes" || is_no(answer)) => Takes::Some,
             _ => Takes::Unknown,
         }
     }
+}
+
+/// The configuration that an Exim says it reads.
+fn config_file(version: &Said) -> Option<&str> {
+    version.out.lines().find_map(|line| line.strip_prefix("Configuration file is ")).map(str::trim)
 }
 
 /// How a change of the configuration gets to Exim.
@@ -152,8 +168,7 @@ pub fn check(given: Option<&Path>, config: Option<&Path>) -> Mail {
 fn examine(exim: &Exim) -> Result<(Vec<Finding>, Option<String>), Finding> {
     let version = exim.run(&["-bV"]).map_err(Finding::fault)?;
     let mut findings = vec![banner(exim, &version)?];
-    let config_file = exim.option("config_file").unwrap_or_default();
-    let is_debian = config_file.starts_with("/var/lib/exim4/");
+    let is_debian = config_file(&version).is_some_and(|file| file.starts_with("/var/lib/exim4/"));
     let reload = if is_debian { Reload::OfDebian } else { Reload::OfOthers };
     let printed = |what: &str, kind: &str| {
         let said = exim.run(&["-bP", what]).map_err(Finding::fault)?;
@@ -201,8 +216,8 @@ fn banner(exim: &Exim, version: &Said) -> Result<Finding, Finding> {
         return Err(Finding::fault(text).mend("apt-get install exim4-daemon-heavy"));
     }
     let number = first.split_ascii_whitespace().nth(2).unwrap_or("?");
-    let file = version.out.lines().find_map(|line| line.strip_prefix("Configuration file is ")).unwrap_or("?");
-    Ok(Finding::ok(format!("{shown} is Exim {number} and reads {}", file.trim())))
+    let file = config_file(version).unwrap_or("?");
+    Ok(Finding::ok(format!("{shown} is Exim {number} and reads {file}")))
 }
 
 fn transport_of(own: &Driver, transports: &[Driver], reload: Reload) -> Vec<Finding> {

@@ -23,6 +23,11 @@ impl Driver {
         self.options.get(option).is_some_and(|value| value != HIDDEN)
     }
 
+    /// Whether an option has a value that is for administrators to see.
+    pub fn hides(&self, option: &str) -> bool {
+        self.text(option) == HIDDEN
+    }
+
     /// Whether an option is on; not if Exim does not have it.
     pub fn is_on(&self, option: &str) -> bool {
         self.text(option) == "true"

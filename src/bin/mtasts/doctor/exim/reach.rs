@@ -12,6 +12,8 @@ pub const CONDITIONS: &[&str] =
 pub enum Takes {
     Yes,
     No,
+    /// Of some top-level domains and not of others.
+    Some,
     Unknown,
 }
 
@@ -38,7 +40,7 @@ pub fn reach(router: &Driver, takes: &dyn Fn(&str) -> Takes) -> Reach {
         // Those have been given hosts by name.
         Takes::No if driver != "dnslookup" => Reach::Nothing,
         Takes::No if is_local(domains) => Reach::Nothing,
-        Takes::No | Takes::Unknown => Reach::Some(format!("`domains = {}`", excerpt(domains))),
+        Takes::No | Takes::Some | Takes::Unknown => Reach::Some(format!("`domains = {}`", excerpt(domains))),
     };
     if driver == "manualroute" && reach != Reach::Nothing {
         reach = narrower(reach, route_reach(router, takes));
@@ -91,7 +93,9 @@ fn route_reach(router: &Driver, takes: &dyn Fn(&str) -> Takes) -> Reach {
         match takes(pattern) {
             Takes::Yes => return Reach::All,
             Takes::No => {}
-            Takes::Unknown => found = Reach::Some(format!("`route_list = {}`", excerpt(router.text("route_list")))),
+            Takes::Some | Takes::Unknown => {
+                found = Reach::Some(format!("`route_list = {}`", excerpt(router.text("route_list"))))
+            }
         }
     }
     found

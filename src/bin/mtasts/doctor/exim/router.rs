@@ -19,7 +19,8 @@ pub fn is_ours(router: &Driver) -> bool {
 
 /// The library that a router calls.
 pub fn library_of(router: &Driver) -> Option<&str> {
-    router.options().find_map(|(_, value)| {
+    let asked = std::iter::once(router.text("address_data"));
+    asked.chain(router.options().map(|(_, value)| value)).find_map(|value| {
         let call = value.get(..value.find(FUNCTION)?)?;
         let library = call.rsplit_once("dlfunc{")?.1.trim().strip_suffix('}')?;
         Some(library.trim())
@@ -29,13 +30,34 @@ pub fn library_of(router: &Driver) -> Option<&str> {
 /// What may be wrong with the routers, in their order.
 pub fn check(routers: &[Driver], takes: &dyn Fn(&str) -> Takes, reload: Reload) -> Vec<Finding> {
     let Some(at) = routers.iter().position(is_ours) else {
+        if routers.iter().any(|router| router.hides("address_data")) {
+            let text = "`address_data` of the routers is for Exim's administrators to see";
+            return vec![Finding::unknown(text).mend("sudo mtasts doctor")];
+        }
         return vec![missing(routers, takes, reload)];
     };
     let (before, from) = routers.split_at(at);
     let mut findings: Vec<Finding> =
         before.iter().filter_map(|router| earlier(router, from.first(), takes, reload)).collect();
+    findings.extend(before.iter().filter_map(|router| jump(router, from, takes, reload)));
     findings.extend(from.first().into_iter().flat_map(|own| judge_own(own, takes, reload)));
     findings
+}
+
+/// A router before ours that sends addresses on to one behind it. `from`: ours and what follows.
+fn jump(router: &Driver, from: &[Driver], takes: &dyn Fn(&str) -> Takes, reload: Reload) -> Option<Finding> {
+    let (own, behind) = from.split_first()?;
+    ["redirect_router", "pass_router"].into_iter().find_map(|option| {
+        let target = router.text(option);
+        let at = behind.iter().position(|router| router.name == target)?;
+        behind.iter().skip(at).find(|router| !matches!(reach(router, takes), Reach::Nothing))?;
+        let text = format!(
+            "`{option} = {target}` of the router `{}` leads mail past `{}`: remote domains are unprotected",
+            router.name, own.name
+        );
+        let line = format!("{option} = {}   # in the router `{}`, or without the option", own.name, router.name);
+        Some(Finding::warning(text).mend(line).mend(reload.command()))
+    })
 }
 
 fn missing(routers: &[Driver], takes: &dyn Fn(&str) -> Takes, reload: Reload) -> Finding {
@@ -50,6 +72,11 @@ fn missing(routers: &[Driver], takes: &dyn Fn(&str) -> Takes, reload: Reload) ->
         text
     });
     if reload == Reload::OfDebian {
+        let finding = match first.text("driver") {
+            // The files take no effect where Debian's configuration is for a smarthost.
+            "manualroute" => finding.mend("dpkg-reconfigure exim4-config   # \"internet site\": no smarthost; then:"),
+            _ => finding,
+        };
         finding
             .mend("install -m 0644 examples/exim/190_mtasts /etc/exim4/conf.d/router/")
             .mend("install -m 0644 examples/exim/30_remote_smtp_mtasts /etc/exim4/conf.d/transport/")
@@ -143,6 +170,8 @@ fn judge_question(own: &Driver, verdict: &mut Verdict<'_>) {
         verdict.fault("libmtasts is not asked in `address_data`: elsewhere a failure skips the router", question);
     } else if !asked.contains("{$domain}") || !asked.contains("dnsdb") || !asked.contains("mx=$domain") {
         verdict.fault("libmtasts is not asked about the domain and its MX records", question);
+    } else if !is_as_tested(asked, library_of(own).unwrap_or_default()) {
+        verdict.warning("`address_data` is not as it was tested: some mail may pass by unprotected", question);
     }
     if own.text("driver") != "manualroute" {
         verdict.fault("only `manualroute` contacts the hosts of the answer and no others", "driver = manualroute");
@@ -158,12 +187,38 @@ fn judge_question(own: &Driver, verdict: &mut Verdict<'_>) {
     }
 }
 
+/// Whether the question is that of the examples, but for blanks.
+fn is_as_tested(asked: &str, library: &str) -> bool {
+    let dense = |text: &str| text.split_whitespace().collect::<String>();
+    let right =
+        format!("${{dlfunc{{{library}}}{FUNCTION}{{$domain}}{{${{lookup dnsdb{{>, mx=$domain}}{{$value}}{{}}}}}}}}");
+    dense(asked) == dense(&right)
+}
+
+/// What a list leaves out besides this machine's own domains, as far as it is written there.
+fn left_out(domains: &str) -> Option<&str> {
+    const OWN: [&str; 4] = ["+local_domains", "@", "@[]", "localhost"];
+    let (separator, list) = match domains.strip_prefix('<').and_then(|rest| rest.chars().next()) {
+        Some(separator) => (separator, domains.get(1 + separator.len_utf8()..).unwrap_or_default()),
+        None => (':', domains),
+    };
+    let mut negated = list.split(separator).filter_map(|item| item.trim().strip_prefix('!')).map(str::trim);
+    negated.find(|item| !OWN.contains(item))
+}
+
 /// Which mail it takes.
 fn judge_domains(own: &Driver, takes: &dyn Fn(&str) -> Takes, verdict: &mut Verdict<'_>) {
     let domains = excerpt(own.text("domains"));
     match takes(own.text("domains")) {
-        Takes::Yes => {}
-        Takes::No => verdict.fault(
+        Takes::Yes => {
+            if let Some(item) = left_out(own.text("domains")) {
+                verdict.warning(
+                    &format!("`domains = {domains}` leaves out `{}`, unprotected", excerpt(item)),
+                    "domains = ! +local_domains",
+                );
+            }
+        }
+        Takes::No | Takes::Some => verdict.fault(
             &format!("`domains = {domains}` leaves out remote domains, whose policies are not enforced"),
             "domains = ! +local_domains",
         ),
@@ -273,6 +328,8 @@ no_verify_only
     fn takes(list: &str) -> Takes {
         match list.trim() {
             "" | "*" | "! +local_domains" | "!+local_domains" => Takes::Yes,
+            "*.com" => Takes::Some,
+            excepted if excepted.starts_with("! +local_domains") => Takes::Yes,
             unknown if unknown.contains("${") => Takes::Unknown,
             _ => Takes::No,
         }
@@ -307,6 +364,8 @@ no_verify_only
         assert!(told(smart)[0].text.contains("smarthost"));
         let debian = check(&drivers(STOCK, "router"), &takes, Reload::OfDebian);
         assert!(debian[0].mend[0].starts_with("install -m 0644 examples/exim/190_mtasts"), "{debian:?}");
+        let debian = check(&drivers(smart, "router"), &takes, Reload::OfDebian);
+        assert!(debian[0].mend[0].starts_with("dpkg-reconfigure"), "{debian:?}");
     }
 
     #[test]
@@ -335,6 +394,11 @@ no_verify_only
             (router("redirect", "domains = "), None),
             (router("ipliteral", "domains = ! +local_domains"), None),
             (router("queryprogram", "domains = "), Some(Level::Fault)),
+            (router("manualroute", "domains = *.com\nroute_list = * smart.example"), Some(Level::Warning)),
+            (router("manualroute", "route_list = *.com smart.example"), Some(Level::Warning)),
+            (router("redirect", "redirect_router = dnslookup"), Some(Level::Warning)),
+            (router("redirect", "redirect_router = mtasts"), None),
+            (router("manualroute", "route_list = a.example x\npass_router = dnslookup"), Some(Level::Warning)),
         ] {
             assert_eq!(level_of(&before), want, "{before}");
         }
@@ -345,6 +409,19 @@ no_verify_only
         for (from, to, level, want) in [
             ("domains = ! +local_domains", "domains = some.example", Level::Fault, "domains = ! +local_domains"),
             ("domains = ! +local_domains", "domains = ${x}", Level::Warning, "domains = ! +local_domains"),
+            ("domains = ! +local_domains", "domains = *.com", Level::Fault, "domains = ! +local_domains"),
+            (
+                "domains = ! +local_domains",
+                "domains = ! +local_domains : ! a.example",
+                Level::Warning,
+                "domains = ! +local_domains",
+            ),
+            (
+                "address_data = ${dlfunc",
+                "address_data = ${if eq{$sender_address}{}{}{x}}${dlfunc",
+                Level::Warning,
+                "address_data = ${dlfunc",
+            ),
             ("driver = manualroute", "driver = dnslookup", Level::Fault, "driver = manualroute"),
             ("{$domain}{${lookup dnsdb{>, mx=$domain}{$value}{}}}}", "{x}{}}", Level::Fault, "address_data = ${dlfunc"),
             ("more = ${if eq{$address_data}{}{yes}{no}}", "more", Level::Fault, "more = ${if eq"),
@@ -380,6 +457,13 @@ no_verify_only
             assert!(found.len() == 1 && found[0].level == level, "{to}: {found:?}");
             assert!(found[0].mend[0].starts_with(want), "{to}: {found:?}");
         }
+    }
+
+    #[test]
+    fn what_only_administrators_see_is_no_fault() {
+        let hidden = OWN.replace("address_data = ${dlfunc", "address_data = <value not displayable>\nx = ");
+        let found = told(&format!("{}{STOCK}", hidden.replace("{mtasts_exim}", "")));
+        assert!(found.len() == 1 && found[0].level == Level::Unknown, "{found:?}");
     }
 
     #[test]
