@@ -150,6 +150,30 @@ fn every_constant_of_the_header_is_explained_with_its_number() {
     }
 }
 
+#[test]
+fn every_name_of_the_library_in_a_manual_is_in_the_header() {
+    /// The environment.
+    const OTHERS: [&str; 1] = ["MTASTS_CONFIG"];
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    let header = read("include/mtasts.h");
+    let known: BTreeSet<&str> = header.split(|c| !is_part(c)).collect();
+    let mut seen = 0;
+    for (file, page) in pages() {
+        let page = page.lines().filter(|line| !line.starts_with(".Dt ")).collect::<Vec<_>>().join("\n");
+        let names =
+            page.split(|c| !is_part(c)).filter(|name| name.starts_with("MTASTS_") || name.starts_with("mtasts_"));
+        // Several at once end in `_*`.
+        for name in names.filter(|name| !OTHERS.contains(name)) {
+            seen += 1;
+            let is_known = known.contains(name)
+                || name.ends_with('_') && known.iter().any(|known| known.starts_with(name))
+                || page.contains(&format!(".Fa \"{name}"));
+            assert!(is_known, "{file}: the header has no {name}");
+        }
+    }
+    assert!(seen > 300, "{seen} names are found");
+}
+
 fn run(program: &str, arguments: &[&str]) -> Option<Output> {
     match Command::new(program).args(arguments).current_dir(root()).output() {
         Ok(output) => Some(output),
@@ -234,6 +258,54 @@ fn mtasts_toml_has_the_keys_of_the_code_in_their_order() {
     assert_eq!(explained("KEYS"), KEYS);
     let explained: BTreeSet<String> = explained("TABLES FOR SINGLE DOMAINS").into_iter().collect();
     assert_eq!(explained, table_keys());
+}
+
+/// What the page says about each key, as one line of source behind another.
+fn texts_of_keys() -> Vec<(String, String)> {
+    let page = read("doc/man/mtasts.toml.5");
+    let text = section(&page, ".Sh", "KEYS").join("\n");
+    let items = text.split(".It Ic ").skip(1);
+    items
+        .map(|item| (item.split(' ').next().unwrap().to_owned(), item.split_once('\n').unwrap().1.to_owned()))
+        .collect()
+}
+
+#[test]
+fn mtasts_toml_tells_the_defaults_of_the_code() {
+    let mut defaults = String::new();
+    for (key, text) in texts_of_keys() {
+        let (_, default) = text.split_once("Default:").unwrap_or_else(|| panic!("{key} has no default"));
+        match default.trim_start_matches('\n').strip_prefix(".Li ") {
+            Some(value) => {
+                let value = value.lines().next().unwrap().trim_end_matches(" .").replace("\\(dq", "\"");
+                defaults.push_str(&format!("{key} = {value}\n"));
+            }
+            None => assert!(WITHOUT_DEFAULT.contains(&&*key), "{key}: {default}"),
+        }
+    }
+    assert_eq!(defaults.lines().count(), KEYS.len() - WITHOUT_DEFAULT.len());
+    assert_eq!(settings_of(&defaults), Settings::default());
+}
+
+#[test]
+fn mtasts_toml_tells_the_bounds_of_the_code() {
+    let mut seen = 0;
+    for (key, text) in texts_of_keys() {
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let words: Vec<&str> = text.split([' ', '.', ',']).collect();
+        let number = |word: &str| word.parse::<i64>().ok();
+        let bounds = words.windows(4).find_map(|words| match words {
+            ["from", least, "to", most] => Some((number(least)?, number(most)?)),
+            _ => None,
+        });
+        let Some((least, most)) = bounds else { continue };
+        for (number, is_right) in [(least, true), (most, true), (least - 1, false), (most + 1, false)] {
+            let (_, faults) = Settings::parse(&format!("{key} = {number}"), Path::new("x"));
+            assert_eq!(faults.is_empty(), is_right, "{key} = {number}: {faults:?}");
+        }
+        seen += 1;
+    }
+    assert!(seen > 4, "{seen} bounds are found");
 }
 
 /// A commented-out line of the sample: the key or the table behind the `#`.
