@@ -267,7 +267,7 @@ fn show_tells_all_that_is_stored_and_says_what_is_not() {
         "  max_age  604800 (7 days)\n",
         "  id       a1\n",
         " UTC (2 days ago)\n",
-        " UTC (in 5 days)\n",
+        " UTC (in ",
         "  refresh  due since ",
         ": confirmed\n",
         " counted until ",
