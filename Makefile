@@ -1,18 +1,26 @@
 # make         builds the library and the command into target/release
-# make install installs them with the header, the manuals, a sample configuration and units for systemd; DESTDIR, PREFIX, LIBDIR,
-#              INCLUDEDIR, BINDIR, UNITDIR, MANDIR and DOCDIR say where
+# make install installs them with the header, mtasts.pc, a static library, the manuals, completions, a sample configuration and
+#              units for systemd; DESTDIR, PREFIX, LIBDIR, INCLUDEDIR, BINDIR, UNITDIR, MANDIR, DOCDIR and the others below
+#              say where
+# make uninstall removes what `make install` put there, with the same variables
 # make demo    shows them at work on a small internet of its own
 # make check   installs what the tests need and runs all of them
 # make torture runs at length what `make check` runs briefly, and the C programs under sanitizers; it stops by itself
 # make fuzz    fuzzes each parser for five minutes; needs cargo-fuzz and a nightly toolchain
 # make bench   measures, and stops by itself
 # make header  rewrites include/mtasts.h from the sources
+# make dist    makes mtasts-VERSION.tar.gz of what is committed, with all crates, so that it builds without network
+# make check-packages checks that tarball, the system's SQLite and the packages, in half an hour or less
+#
+# CARGOFLAGS are handed to the build: `--no-default-features --features cli,quiet` takes the system's SQLite.
 
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 INSTALL ?= install
+LDCONFIG ?= ldconfig
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
+PKGCONFIGDIR ?= $(LIBDIR)/pkgconfig
 INCLUDEDIR ?= $(PREFIX)/include
 BINDIR ?= $(PREFIX)/bin
 MANDIR ?= $(PREFIX)/share/man
@@ -22,48 +30,76 @@ BASHDIR ?= $(PREFIX)/share/bash-completion/completions
 ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+SONAME := libmtasts.so.$(firstword $(subst ., ,$(VERSION)))
+STAGE := $(TARGET)/release/stage
+RELEASE := packaging/reproducibly.sh $(CARGO)
 
-.PHONY: all install demo check lint tools torture fuzz bench header clean
+.PHONY: all install install-manuals uninstall demo check check-packages lint tools torture fuzz bench header dist clean
 
 all:
-	$(CARGO) build --release --locked
+	$(RELEASE) build --release --locked $(CARGOFLAGS)
+	packaging/static.sh $(TARGET)/release/libmtasts.a $(STAGE)
 	for shell in bash zsh fish; do \
-		$(TARGET)/release/mtasts completions $$shell > $(TARGET)/release/completions.$$shell || exit 1; \
+		$(TARGET)/release/mtasts completions $$shell > $(STAGE)/completions.$$shell || exit 1; \
 	done
 
+# A manual for each further name in NAME, as PAGE:NAME.
+ALIASES = $(shell for page in doc/man/*.3; do \
+	sed -n '/^\.Sh NAME/,/^\.Nd/s/^\.Nm \([a-z_]*\).*/\1/p' $$page | tail -n +2 | sed "s/^/$$(basename $$page):/"; done)
+# Where files lie below prefix, a program may be told another prefix.
+BELOW = $(patsubst $(PREFIX)/%,$${prefix}/%,$(1))
+# What `make install` puts below DESTDIR.
+INSTALLED = $(addprefix $(LIBDIR)/,libmtasts.so.$(VERSION) $(SONAME) libmtasts.so libmtasts.a) \
+	$(PKGCONFIGDIR)/mtasts.pc $(INCLUDEDIR)/mtasts.h $(BINDIR)/mtasts \
+	$(foreach page,$(notdir $(wildcard doc/man/*.[135])),$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(page)) \
+	$(foreach alias,$(ALIASES),$(MANDIR)/man3/$(lastword $(subst :, ,$(alias))).3) \
+	$(DOCDIR)/mtasts.toml $(addprefix $(UNITDIR)/,mtasts-refresh.service mtasts-refresh.timer) \
+	$(BASHDIR)/mtasts $(ZSHDIR)/_mtasts $(FISHDIR)/mtasts.fish
+# Only root has a cache of libraries, and only that of the machine itself.
+REFRESH_LIBRARIES = test -n "$(DESTDIR)" || test "$$(id -u)" != 0 || $(LDCONFIG)
+
 # Installs what `make` has built and builds nothing itself, so that root needs no toolchain.
-install:
-	$(INSTALL) -d $(DESTDIR)$(LIBDIR) $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(UNITDIR)
+install: install-manuals
+	$(INSTALL) -d $(addprefix $(DESTDIR),$(LIBDIR) $(PKGCONFIGDIR) $(INCLUDEDIR) $(BINDIR) $(UNITDIR) $(BASHDIR) $(ZSHDIR) $(FISHDIR))
 	$(INSTALL) -m 0644 $(TARGET)/release/libmtasts.so $(DESTDIR)$(LIBDIR)/libmtasts.so.$(VERSION)
-	ln -sf libmtasts.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libmtasts.so.0
-	ln -sf libmtasts.so.0 $(DESTDIR)$(LIBDIR)/libmtasts.so
+	ln -sf libmtasts.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libmtasts.so
+	$(INSTALL) -m 0644 $(STAGE)/libmtasts.a $(DESTDIR)$(LIBDIR)/libmtasts.a
+	umask 022; sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(call BELOW,$(LIBDIR))|' \
+		-e 's|@INCLUDEDIR@|$(call BELOW,$(INCLUDEDIR))|' -e 's|@VERSION@|$(VERSION)|' \
+		packaging/mtasts.pc.in $(STAGE)/private > $(DESTDIR)$(PKGCONFIGDIR)/mtasts.pc
 	$(INSTALL) -m 0644 include/mtasts.h $(DESTDIR)$(INCLUDEDIR)/mtasts.h
 	$(INSTALL) -m 0755 $(TARGET)/release/mtasts $(DESTDIR)$(BINDIR)/mtasts
-	$(INSTALL) -d $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man3 $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(DOCDIR)
+	$(INSTALL) -m 0644 packaging/systemd/mtasts-refresh.service packaging/systemd/mtasts-refresh.timer $(DESTDIR)$(UNITDIR)
+	$(INSTALL) -m 0644 $(STAGE)/completions.bash $(DESTDIR)$(BASHDIR)/mtasts
+	$(INSTALL) -m 0644 $(STAGE)/completions.zsh $(DESTDIR)$(ZSHDIR)/_mtasts
+	$(INSTALL) -m 0644 $(STAGE)/completions.fish $(DESTDIR)$(FISHDIR)/mtasts.fish
+	$(REFRESH_LIBRARIES)
+
+install-manuals:
+	$(INSTALL) -d $(addprefix $(DESTDIR),$(MANDIR)/man1 $(MANDIR)/man3 $(MANDIR)/man5 $(DOCDIR))
 	for page in doc/man/*.[135]; do \
 		$(INSTALL) -m 0644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/ || exit 1; \
 	done
-	for page in doc/man/*.3; do \
-		for name in $$(sed -n '/^\.Sh NAME/,/^\.Nd/s/^\.Nm \([a-z_]*\).*/\1/p' $$page | tail -n +2); do \
-			echo ".so man3/$${page##*/}" > $(DESTDIR)$(MANDIR)/man3/$$name.3 || exit 1; \
-		done; \
+	umask 022; for alias in $(ALIASES); do \
+		echo ".so man3/$${alias%:*}" > $(DESTDIR)$(MANDIR)/man3/$${alias#*:}.3 || exit 1; \
 	done
 	$(INSTALL) -m 0644 examples/mtasts.toml $(DESTDIR)$(DOCDIR)/mtasts.toml
-	$(INSTALL) -m 0644 packaging/systemd/mtasts-refresh.service packaging/systemd/mtasts-refresh.timer $(DESTDIR)$(UNITDIR)
-	$(INSTALL) -d $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR) $(DESTDIR)$(FISHDIR)
-	$(INSTALL) -m 0644 $(TARGET)/release/completions.bash $(DESTDIR)$(BASHDIR)/mtasts
-	$(INSTALL) -m 0644 $(TARGET)/release/completions.zsh $(DESTDIR)$(ZSHDIR)/_mtasts
-	$(INSTALL) -m 0644 $(TARGET)/release/completions.fish $(DESTDIR)$(FISHDIR)/mtasts.fish
-	test -n "$(DESTDIR)" || ldconfig
+
+# Directories stay, but for the one that is this project's own.
+uninstall:
+	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
+	test ! -d $(DESTDIR)$(DOCDIR) || rmdir --ignore-fail-on-non-empty $(DESTDIR)$(DOCDIR)
+	$(REFRESH_LIBRARIES)
 
 demo: all
-	$(CARGO) build --quiet --release --locked --package mtasts-world
+	$(RELEASE) build --quiet --release --locked --package mtasts-world
 	examples/demo/run.sh $(TARGET)/release
 
 # Root has everything installed and may therefore skip nothing.
 check: tools lint all
 	MTASTS_NO_SKIP=$$(test "$$(id -u)" != 0 || echo 1) $(CARGO) test --locked --workspace
-	$(CARGO) build --quiet --release --locked --package mtasts-world
+	$(RELEASE) build --quiet --release --locked --package mtasts-world
 	examples/demo/run.sh $(TARGET)/release > $(TARGET)/demo.out || { cat $(TARGET)/demo.out; exit 1; }
 	@echo "make check: everything passed"
 
@@ -76,7 +112,7 @@ tools:
 	tests/tools.sh
 
 torture: tools
-	timeout 3600 $(CARGO) test --release --locked --no-fail-fast -- --ignored --nocapture --test-threads 1 torture_
+	timeout 3600 $(RELEASE) test --release --locked --no-fail-fast -- --ignored --nocapture --test-threads 1 torture_
 	timeout 3600 tests/sanitizers.sh
 
 fuzz:
@@ -84,10 +120,17 @@ fuzz:
 
 # The library is built with the benchmarks. What they need and do not find is told as SKIPPED.
 bench:
-	timeout 3600 $(CARGO) bench --locked
+	timeout 3600 $(RELEASE) bench --locked
 
 header:
 	MTASTS_WRITE_HEADER=1 $(CARGO) test --locked --test header
+
+dist:
+	packaging/dist.sh
+
+check-packages: tools all
+	for check in packaging/check-*.sh; do echo "== $$check"; $$check || exit 1; done
+	@echo "make check-packages: everything passed"
 
 clean:
 	$(CARGO) clean

@@ -24,6 +24,8 @@ need cc gcc
 need c++ g++
 need ld binutils
 need nm binutils
+need pkg-config pkg-config
+pkg-config --exists sqlite3 2>/dev/null || missing="$missing libsqlite3-dev"
 need readelf binutils
 need valgrind valgrind
 need ip iproute2

@@ -41,7 +41,9 @@ impl Sandbox {
                 symlink(root().join(&name), directory.join(&name)).unwrap();
             }
         }
-        symlink(library(), release.join("libmtasts.so")).unwrap();
+        for kind in ["so", "a"] {
+            symlink(library().with_extension(kind), release.join("libmtasts").with_extension(kind)).unwrap();
+        }
         symlink(env!("CARGO_BIN_EXE_mtasts"), release.join("mtasts")).unwrap();
         symlink(env!("CARGO_BIN_EXE_mtasts"), programs.join("mtasts")).unwrap();
         let policy = policy_body("enforce", &["mx.example.com"], 604_800);

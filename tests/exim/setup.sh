@@ -12,10 +12,11 @@ cp "$3" "$work/mtasts-world"
 # What `make install` and the commands of examples/exim/README.md need.
 source=$work/source
 mkdir "$source" "$source/examples" "$source/doc"
-(cd "$here/../.." && cp -r Makefile Cargo.toml README.md include packaging "$source" && cp -r examples/exim examples/mtasts.toml "$source/examples" && cp -r doc/man "$source/doc")
+(cd "$here/../.." && cp -r Makefile Cargo.toml README.md abi include packaging "$source" && cp -r examples/exim examples/mtasts.toml "$source/examples" && cp -r doc/man "$source/doc")
 readme=$source/examples/exim/README.md
 command=$(dirname "$2")/mtasts
 [ -f "$command" ] || command=$(dirname "$2")/../mtasts
+archive=$(dirname "$2")/libmtasts.a
 shift 3
 only=("$@")
 library=$work/libmtasts.so

@@ -569,7 +569,7 @@ followed_word_for_word() { # split|unsplit
     # and nothing is compiled.
     printf '%s\n' "ROUTER_DNSLOOKUP_IGNORE_TARGET_HOSTS = <; 0.0.0.0" "MAIN_HARDCODE_PRIMARY_HOSTNAME = sender.test" >"$(macros)"
     mkdir -p "$work/built/release"
-    ln -sf "$library" "$command" "$work/built/release"
+    ln -sf "$library" "$command" "$archive" "$work/built/release"
     export CARGO=true CARGO_TARGET_DIR=$work/built
     update-exim4.conf
     rm -rf "$work/before"
