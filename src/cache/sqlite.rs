@@ -91,12 +91,13 @@ impl From<Refusal> for Unread {
 
 impl From<rusqlite::Error> for Trouble {
     fn from(error: rusqlite::Error) -> Self {
-        let is_unfit = matches!(error, rusqlite::Error::SqlInputError { .. } | rusqlite::Error::QueryReturnedNoRows);
-        match error.sqlite_error_code() {
+        // A fault in SQL has a variant of its own with some versions of SQLite, and the code beneath it with all of them.
+        let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<rusqlite::ffi::Error>());
+        match cause.map(|cause| cause.code) {
             // No file is to blame for a SQLite that does not understand us.
             _ if error.to_string().contains("syntax error") => Self::Other(error.to_string()),
             Some(ErrorCode::Unknown | ErrorCode::ConstraintViolation) => Self::Unfit(error.to_string()),
-            None if is_unfit => Self::Unfit(error.to_string()),
+            None if matches!(error, rusqlite::Error::QueryReturnedNoRows) => Self::Unfit(error.to_string()),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged(error.to_string()),
             _ => Self::Other(error.to_string()),
