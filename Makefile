@@ -36,12 +36,17 @@ RELEASE := packaging/reproducibly.sh $(CARGO)
 
 .PHONY: all install install-manuals uninstall demo check check-packages lint tools torture fuzz bench header dist clean
 
+# Cargo has one name for the libraries of all features and flags, and takes one for the other.
+BUILT = { echo '$(CARGOFLAGS) $(RUSTFLAGS)'; cksum $(TARGET)/release/deps/libmtasts.so || true; } 2>&1
+
 all:
+	$(BUILT) | cmp -s - $(STAGE)/built || rm -f $(TARGET)/release/deps/libmtasts.so
 	$(RELEASE) build --release --locked $(CARGOFLAGS)
 	packaging/static.sh $(TARGET)/release/libmtasts.a $(STAGE)
 	for shell in bash zsh fish; do \
 		$(TARGET)/release/mtasts completions $$shell > $(STAGE)/completions.$$shell || exit 1; \
 	done
+	$(BUILT) > $(STAGE)/built
 
 # A manual for each further name in NAME, as PAGE:NAME.
 ALIASES = $(shell for page in doc/man/*.3; do \
