@@ -11,12 +11,12 @@ without_network="unshare --net"
 fail() { echo "check-dist: $*" >&2; exit 1; }
 
 $without_network true || fail "a network namespace cannot be made"
-make --no-print-directory dist >"$work/name"
+make --silent --no-print-directory dist >"$work/name"
 tarball=$(cat "$work/name")
 name=${tarball%.tar.gz}
 
 git clone --quiet . "$work/a-clone-elsewhere"
-(cd "$work/a-clone-elsewhere" && umask 077 && TZ=Asia/Tokyo make --no-print-directory dist >/dev/null)
+(cd "$work/a-clone-elsewhere" && umask 077 && TZ=Asia/Tokyo make --silent --no-print-directory dist >/dev/null)
 cmp "$tarball" "$work/a-clone-elsewhere/$tarball" || fail "two clones give two tarballs"
 rm -rf "$work/a-clone-elsewhere"
 ! tar -tzf "$tarball" | grep -v "^$name/" || fail "a file lies outside of $name"

@@ -22,6 +22,13 @@ use std::process::Command;
 /// are run or their run is recorded, and has the words.
 const ELSEWHERE: &[(&[&str], &str, &str)] = &[
     (&["make check"], ".ci/run", "exec make check"),
+    (&["make check-packages"], "Makefile", "for check in packaging/check-*.sh"),
+    (
+        &["make CARGOFLAGS='--no-default-features --features cli,quiet'"],
+        "packaging/check-sqlite.sh",
+        "features=\"--no-default-features --features cli,quiet\"",
+    ),
+    (&["make dist"], "packaging/check-dist.sh", "make --silent --no-print-directory dist"),
     (&["make lint"], "Makefile", "check: tools lint all"),
     (&["make demo"], "Makefile", "examples/demo/run.sh $(TARGET)/release > $(TARGET)/demo.out"),
     (
@@ -125,7 +132,8 @@ fn words_of_command_lines_that_are_run_elsewhere_are_there() {
 // ---- what is run here ----
 
 /// Lines that are run although they begin with other words than those below.
-const ALSO_HERE: &[&str] = &["make && sudo make install && cc -o lookup examples/c/lookup.c -lmtasts", "make"];
+const ALSO_HERE: &[&str] =
+    &["make && sudo make install && cc -o lookup examples/c/lookup.c -lmtasts", "make", "sudo make install"];
 
 /// What a line may be made of to be run here: it changes nothing but the directory that it runs in.
 const HARMLESS: &[&str] = &["mtasts", "grep", "head", "sort", "sponge", "curl", "ssh"];

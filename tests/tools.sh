@@ -24,8 +24,6 @@ need cc gcc
 need c++ g++
 need ld binutils
 need nm binutils
-need pkg-config pkg-config
-pkg-config --exists sqlite3 2>/dev/null || missing="$missing libsqlite3-dev"
 need readelf binutils
 need valgrind valgrind
 need ip iproute2
@@ -33,12 +31,14 @@ need unshare util-linux
 need mount mount
 need openssl openssl
 need mandoc mandoc
+need pkg-config pkg-config
 need sqlite3 sqlite3
 need strace strace
 need tmux tmux
 need systemd-analyze systemd
 need update-ca-certificates ca-certificates
 has_exim || missing="$missing exim4-daemon-heavy"
+pkg-config --exists sqlite3 2>/dev/null || missing="$missing libsqlite3-dev"
 missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
 
 install_packages() {
