@@ -39,6 +39,7 @@ need systemd-analyze systemd
 need update-ca-certificates ca-certificates
 has_exim || missing="$missing exim4-daemon-heavy"
 pkg-config --exists sqlite3 2>/dev/null || missing="$missing libsqlite3-dev"
+pkg-config --exists openssl 2>/dev/null || missing="$missing libssl-dev"
 missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
 
 install_packages() {
