@@ -63,6 +63,11 @@ const ELSEWHERE: &[(&[&str], &str, &str)] = &[
         "tests/command.rs",
         "fn the_units_of_systemd_are_valid_and_start_a_command_that_there_is() {",
     ),
+    (
+        &["python3 -m venv mail", "mail/bin/pip install --no-index ./examples/python"],
+        "tests/python.rs",
+        "fn pip_installs_the_module_without_network_and_it_does_what_it_should() {",
+    ),
     (&["journalctl -t libmtasts"], "src/sys/log.rs", "fn a_line_arrives_with_facility_mail_and_a_name() {"),
 ];
 

@@ -39,6 +39,10 @@ need systemd-analyze systemd
 need update-ca-certificates ca-certificates
 has_exim || missing="$missing exim4-daemon-heavy"
 pkg-config --exists sqlite3 2>/dev/null || missing="$missing libsqlite3-dev"
+# The Python of Debian, whose modules are packages.
+/usr/bin/python3 -c 'import venv, ensurepip' 2>/dev/null || missing="$missing python3-venv"
+/usr/bin/python3 -c 'import pytest' 2>/dev/null || missing="$missing python3-pytest"
+/usr/bin/python3 -c 'import mypy' 2>/dev/null || missing="$missing mypy"
 pkg-config --exists openssl 2>/dev/null || missing="$missing libssl-dev"
 missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
 
