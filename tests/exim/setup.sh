@@ -16,7 +16,7 @@ mkdir "$source" "$source/examples" "$source/doc"
 readme=$source/examples/exim/README.md
 command=$(dirname "$2")/mtasts
 [ -f "$command" ] || command=$(dirname "$2")/../mtasts
-archive=$(dirname "$2")/libmtasts.a
+archive=$(realpath "$(dirname "$2")")/libmtasts.a
 shift 3
 only=("$@")
 library=$work/libmtasts.so

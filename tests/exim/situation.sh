@@ -570,7 +570,9 @@ followed_word_for_word() { # split|unsplit
     printf '%s\n' "ROUTER_DNSLOOKUP_IGNORE_TARGET_HOSTS = <; 0.0.0.0" "MAIN_HARDCODE_PRIMARY_HOSTNAME = sender.test" >"$(macros)"
     mkdir -p "$work/built/release"
     ln -sf "$library" "$command" "$archive" "$work/built/release"
-    export CARGO=true CARGO_TARGET_DIR=$work/built
+    printf '#!/bin/sh\necho "note: native-static-libs: -lc"\n' >"$work/built/rustc"
+    chmod +x "$work/built/rustc"
+    export CARGO=true RUSTC=$work/built/rustc CARGO_TARGET_DIR=$work/built
     update-exim4.conf
     rm -rf "$work/before"
     cp -a /etc/exim4 "$work/before"
@@ -634,6 +636,6 @@ followed_word_for_word() { # split|unsplit
     send
     delivered_to mx
     routed_by dnslookup
-    unset CARGO CARGO_TARGET_DIR
+    unset CARGO RUSTC CARGO_TARGET_DIR
     follow_readme "### 2. The directory of the cache"
 }
