@@ -135,6 +135,8 @@ mod tests {
     #[test]
     fn a_timer_that_does_not_run_is_told_with_the_command_that_starts_it() {
         assert_eq!(told("enabled", "active", "54321", "success"), [(Level::Ok, String::new())]);
+        // Started as root, the service becomes the owner of the cache.
+        assert_eq!(told("enabled", "active", "", "success"), [(Level::Ok, String::new())]);
         assert_eq!(told("disabled", "inactive", "", ""), [(Level::Warning, ENABLE.into())]);
         assert_eq!(told("enabled", "inactive", "", "")[0].0, Level::Warning);
         assert!(told("", "inactive", "", "")[0].1.starts_with("make install"));
