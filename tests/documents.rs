@@ -68,6 +68,24 @@ const ELSEWHERE: &[(&[&str], &str, &str)] = &[
         "tests/python.rs",
         "fn pip_installs_the_module_without_network_and_it_does_what_it_should() {",
     ),
+    (
+        &[
+            "packaging/build-debian.sh",
+            "sudo apt install ./target/debian/*.deb",
+            "sudo apt install gcc libc6-dev pkgconf python3 exim4-daemon-heavy",
+            "cc -o lookup /usr/share/doc/libmtasts-dev/examples/c/lookup.c $(pkg-config --cflags --libs mtasts)",
+            "./lookup example.com",
+            "cp /usr/share/doc/libmtasts-dev/examples/python/mtasts.py .",
+            r#"python3 -c 'import mtasts; found = mtasts.lookup("example.com"); print(found.mode.name, *found.mx)'"#,
+            "cd /usr/share/doc/mtasts-tools",
+            "sudo install -m 0644 examples/exim/190_mtasts /etc/exim4/conf.d/router/",
+            "sudo install -m 0644 examples/exim/30_remote_smtp_mtasts /etc/exim4/conf.d/transport/",
+            "sudo update-exim4.conf && sudo systemctl reload exim4",
+            "exim4 -bt postmaster@example.com",
+        ],
+        "packaging/check-debian.sh",
+        "follow \"## Debian packages\"",
+    ),
     (&["journalctl -t libmtasts"], "src/sys/log.rs", "fn a_line_arrives_with_facility_mail_and_a_name() {"),
 ];
 

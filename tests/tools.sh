@@ -44,6 +44,16 @@ pkg-config --exists sqlite3 2>/dev/null || missing="$missing libsqlite3-dev"
 /usr/bin/python3 -c 'import pytest' 2>/dev/null || missing="$missing python3-pytest"
 /usr/bin/python3 -c 'import mypy' 2>/dev/null || missing="$missing mypy"
 pkg-config --exists openssl 2>/dev/null || missing="$missing libssl-dev"
+# tests/tools.sh packages: also what builds and checks packages for Debian.
+if [ "${1:-}" = packages ]; then
+    need dh debhelper
+    need dpkg-buildpackage dpkg-dev
+    need xz xz-utils
+    need lintian lintian
+    need mmdebstrap mmdebstrap
+    need autopkgtest autopkgtest
+    need python3 python3
+fi
 missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
 
 install_packages() {
