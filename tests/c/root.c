@@ -217,6 +217,7 @@ static void a_host_with_few_descriptors_keeps_its_files(void)
     char path[] = "/tmp/mtasts-descriptors-XXXXXX";
     int file = mkstemp(path);
     CHECK(file >= 3);
+    unlink(path);
     for (int round = 0; round < 60; round++) {
         pid_t host = fork();
         if (host == 0) {
@@ -239,7 +240,6 @@ static void a_host_with_few_descriptors_keeps_its_files(void)
     }
     CHECK_NUMBER(lseek(file, 0, SEEK_END), 0);
     close(file);
-    unlink(path);
 }
 
 static void *ask_of(void *domain)
