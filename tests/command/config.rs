@@ -105,7 +105,7 @@ fn each_value_tells_where_it_comes_from() {
     ] {
         assert_eq!(remark(setting), want, "{setting}");
     }
-    assert!(human.starts_with(&format!("# The configuration is {file}.\n")), "{human}");
+    assert!(human.starts_with(&format!("# The configuration is the file {file}.\n")), "{human}");
     let shown = json(&config, &more);
     assert_eq!(shown["file"], file.to_string());
     assert_eq!(shown["settings"]["user"], serde_json::json!({ "value": "mail", "origin": "file", "line": 2 }));

@@ -114,7 +114,7 @@ fn mode_and_mx(decision: &Override) -> (&'static str, Vec<&str>) {
 /// A configuration file that says the same, with a remark behind each line.
 fn human(look: &Look, effective: &Effective) -> String {
     let file = match &effective.file {
-        Some(file) => format!("# The configuration is {}.", file.display()),
+        Some(file) => format!("# The configuration is the file {}.", file.display()),
         None => format!("# There is no configuration: {} does not exist.", mtasts::config::DEFAULT_PATH),
     };
     let mut text = look.paint(Style::Faint, &harmless(&file)).into_owned();
