@@ -14,7 +14,7 @@ use std::process::Command;
 use std::sync::LazyLock;
 
 /// For tests that change nothing in it.
-static USUAL: LazyLock<Place> = LazyLock::new(Place::usual);
+static USUAL: LazyLock<Place> = LazyLock::new(|| Place::lasting(&[]));
 
 /// What is installed, without the manuals; those are the matter of `tests/manual.rs`.
 const FILES: [(&str, &str); 14] = [

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 /// A directory of cargo's that is as good as new. It is not removed, since statics are not dropped.
 fn kept(name: &str) -> PathBuf {
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(env!("CARGO_CRATE_NAME")).join(name);
     let _ = fs::remove_dir_all(&directory);
     fs::create_dir_all(&directory).unwrap();
     directory
@@ -19,7 +19,7 @@ fn kept(name: &str) -> PathBuf {
 
 /// Where `make` finds what the tests have built, and puts the rest.
 static TARGET: LazyLock<PathBuf> = LazyLock::new(|| {
-    let target = kept("install-target");
+    let target = kept("target");
     let release = target.join("release");
     fs::create_dir(&release).unwrap();
     for kind in ["so", "a"] {
@@ -50,9 +50,9 @@ pub struct Place {
 }
 
 impl Place {
-    /// With the usual variables, for a static.
-    pub fn usual() -> Self {
-        Self::of(kept("install-root"), None, &[])
+    /// For a static.
+    pub fn lasting(variables: &[&str]) -> Self {
+        Self::of(kept("root"), None, variables)
     }
 
     pub fn installed(variables: &[&str]) -> Self {
