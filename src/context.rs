@@ -63,6 +63,14 @@ impl Parts {
         let fair_time = FAIR_TIME.min(settings.deadline.mul_f32(0.5));
         Self { settings, cache, trust, origin: stripe::Shared::new(origin), fair_time }
     }
+
+    /// The answer as the key `observe` wants it.
+    fn applied(&self, mut answer: Answer) -> Answer {
+        if self.settings.observe && answer.mode() == Mode::Enforce {
+            answer.is_observed = true;
+        }
+        answer
+    }
 }
 
 /// What an answer needs of its context for the decisions that are made by it, also once the context is gone.
@@ -173,6 +181,15 @@ impl Context {
         }
     }
 
+    /// What [`Context::query`] says, if nothing is due: from memory or the cache file, which is waited for while another
+    /// program holds it locked, for `timeout` at most. Goes to no network and waits for no other asker.
+    pub fn recall(&self, domain: &PolicyDomain, timeout: Option<Duration>) -> Option<Answer> {
+        let parts = self.parts.get();
+        let network = Internet { settings: &parts.settings, trust: &parts.trust };
+        let answer = self.discovery(parts, &network).recall(domain, self.deadline(timeout))?;
+        Some(parts.applied(answer))
+    }
+
     /// What [`Context::query`] says, for a message whose MX hosts are known. Before an enforced policy refuses every one
     /// of them it is fetched anew, at most every five minutes, and the answer is what came of that (RFC 8461 section 5).
     pub fn query_for(&self, domain: &[u8], mx_hosts: &[&[u8]], effort: Effort, timeout: Option<Duration>) -> Answer {
@@ -270,11 +287,7 @@ impl Context {
         let parts = self.parts.get();
         let network = Internet { settings: &parts.settings, trust: &parts.trust };
         let discovery = Discovery { tells, ..self.discovery(parts, &network) };
-        let mut answer = discovery.discover(domain, effort, deadline);
-        if parts.settings.observe && answer.mode() == Mode::Enforce {
-            answer.is_observed = true;
-        }
-        answer
+        parts.applied(discovery.discover(domain, effort, deadline))
     }
 
     fn discovery<'a>(&'a self, parts: &'a Parts, network: &'a Internet<'a>) -> Discovery<'a> {

@@ -77,23 +77,45 @@ pub struct Discovery<'a> {
 impl Discovery<'_> {
     /// Finds the policy that applies to a domain now.
     pub fn discover(&self, domain: &PolicyDomain, effort: Effort, deadline: Deadline) -> Answer {
-        if let Some(answer) = local::decide(self.overrides, domain, self.clock, self.log) {
-            let story = self.tells.then(|| Box::new(local::story(&answer)));
-            return Answer { story, ..answer };
-        }
-        let is_plain = effort == Effort::Usual && !self.tells;
-        if let Some(answer) = is_plain.then(|| standing::answer_at_once(self, domain, deadline)).flatten() {
+        if let Some(answer) = self.settled(domain, effort, deadline) {
             return answer;
         }
+        self.visit(domain, effort, deadline, |mut visit| {
+            let answer = visit.answer();
+            visit.finish(answer)
+        })
+    }
+
+    /// The same, if nothing is due: from memory or the cache file, and without a word to the network or another asker.
+    pub fn recall(&self, domain: &PolicyDomain, deadline: Deadline) -> Option<Answer> {
+        let settled = self.settled(domain, Effort::Usual, deadline);
+        settled.or_else(|| self.visit(domain, Effort::Usual, deadline, |visit| visit.remembered()))
+    }
+
+    /// The answer of the configuration or of memory, without any I/O.
+    fn settled(&self, domain: &PolicyDomain, effort: Effort, deadline: Deadline) -> Option<Answer> {
+        if let Some(answer) = local::decide(self.overrides, domain, self.clock, self.log) {
+            let story = self.tells.then(|| Box::new(local::story(&answer)));
+            return Some(Answer { story, ..answer });
+        }
+        let is_plain = effort == Effort::Usual && !self.tells;
+        is_plain.then(|| standing::answer_at_once(self, domain, deadline)).flatten()
+    }
+
+    fn visit<T>(
+        &self,
+        domain: &PolicyDomain,
+        effort: Effort,
+        deadline: Deadline,
+        ask: impl FnOnce(Visit<'_>) -> T,
+    ) -> T {
         let lines = HeldLines::default();
         let quiet = Discovery { log: &lines, ..*self };
-        let mut visit = Visit::begin(&quiet, domain, effort, deadline);
-        let answer = visit.answer();
-        let answer = visit.finish(answer);
+        let found = ask(Visit::begin(&quiet, domain, effort, deadline));
         for (level, line) in lines.0.into_inner() {
             self.log.line(level, &line);
         }
-        answer
+        found
     }
 }
 

@@ -19,6 +19,7 @@
 //! discovery   which policy applies to a domain now
 //! decision    what the MTA may do with one MX host
 //! context     one configured instance that puts the parts together
+//! socketmap   requests and replies of the servers that Sendmail and Postfix ask
 //! capi, exim  the C face and the face for Exim's ${dlfunc}: adapters, no logic
 //! ```
 
@@ -61,6 +62,8 @@ pub mod discovery;
 pub mod decision;
 
 pub mod context;
+
+pub mod socketmap;
 
 pub mod capi;
 

@@ -196,6 +196,11 @@ impl Reason {
         }
     }
 
+    /// Whether more time might have brought an answer.
+    pub(crate) fn is_want_of_time(self) -> bool {
+        matches!(self, Self::DnsFailed | Self::PolicyHostTimedOut | Self::PolicyHostDnsFailed)
+    }
+
     /// Whether it tells of a fetch that failed, or was not repeated.
     pub(crate) fn is_of_fetch(self) -> bool {
         (Self::BackingOff as i32..=Self::PolicyHostDnsFailed as i32).contains(&(self as i32))

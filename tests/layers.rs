@@ -17,6 +17,7 @@ const LAYERS: &[&str] = &[
     "discovery",
     "decision",
     "context",
+    "socketmap",
     "capi",
     "exim",
 ];

@@ -106,13 +106,8 @@ pub(super) fn is_fresh(kept: &StoredPolicy, now: UnixTime) -> bool {
 pub(super) fn is_fault_of_host(reason: Reason, is_fair: bool) -> bool {
     match reason {
         Reason::NoTrustedRoots => false,
-        _ => is_fair || !is_want_of_time(reason),
+        _ => is_fair || !reason.is_want_of_time(),
     }
-}
-
-/// Whether more time might have brought an answer.
-pub(super) fn is_want_of_time(reason: Reason) -> bool {
-    matches!(reason, Reason::DnsFailed | Reason::PolicyHostTimedOut | Reason::PolicyHostDnsFailed)
 }
 
 /// How grave it is that a policy could not be fetched (RFC 8461 section 10.2): the nearer its end, the graver.

@@ -5,7 +5,7 @@ mod turn;
 use super::standing::{Standing, has_found_policy};
 use super::timing::{
     BACK_OFF, CONFIRMED, NEGATIVE, NO_ID, PAUSE_AFTER_FAILURE, back_off, check_counts, clamp, is_dns_down,
-    is_fault_of_host, is_fresh, is_want_of_time, plan_refresh, recent_failures, severity,
+    is_fault_of_host, is_fresh, plan_refresh, recent_failures, severity,
 };
 use super::{Answer, Discovery, Effort, Story, answer, story};
 use crate::cache::{Check, Failure, Known, Row, StoredPolicy, Unread};
@@ -128,7 +128,7 @@ impl<'a> Visit<'a> {
     }
 
     /// The answer without any I/O, if nothing is due.
-    fn remembered(&self) -> Option<Answer> {
+    pub fn remembered(&self) -> Option<Answer> {
         let row = &self.known.as_ref()?.row;
         match (self.effort, &self.kept) {
             (Effort::Refresh, _) => None,
@@ -414,7 +414,7 @@ impl<'a> Visit<'a> {
     /// Nothing is cached, and nothing was learnt. Who has waited for another asker, and then had not enough time, does
     /// not know whether there is a policy.
     fn failed(&self, reason: Reason, why: &str) -> Answer {
-        if !self.has_waited || self.is_fair || !is_want_of_time(reason) {
+        if !self.has_waited || self.is_fair || !reason.is_want_of_time() {
             return self.none(reason, why);
         }
         let text = format!("policy unknown for {}: another asker was waited for, and then: {why}", self.domain);
