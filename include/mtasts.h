@@ -118,6 +118,18 @@
 /** A buffer of this size takes any policy id and its final NUL. */
 #define MTASTS_ID_SIZE 33
 
+/** Sendmail since 8.16, with FEATURE(sts'); the map sts. */
+#define MTASTS_DIALECT_SENDMAIL 1
+
+/** Postfix, smtp_tls_policy_maps; the map postfix. */
+#define MTASTS_DIALECT_POSTFIX 2
+
+/** Postfix since 3.10.5, which also checks the name of the MX host and writes TLS reports; the map postfix-tlsrpt. */
+#define MTASTS_DIALECT_POSTFIX_TLSRPT 3
+
+/** A buffer of this size takes any reply and its final NUL. */
+#define MTASTS_REPLY_SIZE 100001
+
 /** Why an answer or a decision is what it is. */
 typedef enum mtasts_reason {
     /** The cached policy is in force and its next check is not due. */
@@ -833,6 +845,55 @@ int mtasts_record_select(const uint8_t *const *txt,
                          size_t count,
                          char *id,
                          size_t id_len);
+
+/**
+ * Writes a policy as a socketmap server tells it to a mail server (RFC 8461 section 5), for servers that do not leave
+ * everything to mtasts_socketmap. Pure.
+ *
+ * policy: not NULL.
+ * dialect: one of MTASTS_DIALECT_*. Sendmail and older Postfix hold all mail that is answered in the dialect of newer ones.
+ * buf: takes the reply, NUL-terminated, to be sent as the payload of a netstring: "OK " and what is demanded, for a
+ * policy that is enforced; "NOTFOUND " for one that is not and where there is none; "TEMP " and why, in one line, where
+ * nothing is known or the policy cannot be told to this mail server. Never an empty text, never "OK" alone and never
+ * "PERM", by which Sendmail delivers unchecked. Empty on failure if len is not 0. Not NULL.
+ * len: size of buf in bytes; MTASTS_REPLY_SIZE is always enough.
+ *
+ * Returns MTASTS_OK, MTASTS_NULL_ARGUMENT, MTASTS_INVALID_ARGUMENT (unknown dialect), MTASTS_BUFFER_TOO_SMALL or
+ * MTASTS_INTERNAL; after a failure reply "TEMP " and a word. Any thread; does not block.
+ */
+int mtasts_policy_format(const struct mtasts_policy *policy,
+                         int dialect,
+                         char *buf,
+                         size_t len);
+
+/**
+ * Answers one request of Sendmail or Postfix to a socketmap server, as mtasts_query and mtasts_policy_format do.
+ *
+ * The caller reads netstrings from its clients and writes netstrings to them; what stands inside is the matter of this
+ * function.
+ *
+ * context: not NULL.
+ * request: the payload of a netstring: the name of a map, a blank and the domain, not NUL-terminated; any bytes. The map
+ * says who asks: "sts" Sendmail, "postfix" Postfix, "postfix-tlsrpt" Postfix since 3.10.5. An address, a name in
+ * brackets or with a port or with a dot before it, and whatever else is no domain is "NOTFOUND " without a look;
+ * another map and a request that is not of this shape are "TEMP " and why. May be NULL if len is 0.
+ * len: its length in bytes.
+ * timeout_ms: the longest that the call may take, in milliseconds, whatever it waits for; 0: deadline_seconds of
+ * the configuration. Sendmail waits for 5 seconds and then for the next try of the message: 4500 is right for a server
+ * that goes on looking in another thread.
+ * reply: takes the reply as mtasts_policy_format writes it; empty on failure if reply_len is not 0. Not NULL.
+ * reply_len: size of reply in bytes; MTASTS_REPLY_SIZE is always enough.
+ *
+ * Returns MTASTS_OK, MTASTS_NULL_ARGUMENT, MTASTS_INVALID_ARGUMENT (negative timeout, an impossible length),
+ * MTASTS_BUFFER_TOO_SMALL or MTASTS_INTERNAL; after a failure reply "TEMP " and a word. Any thread. Blocks as
+ * mtasts_query does.
+ */
+int mtasts_socketmap(struct mtasts_context *context,
+                     const uint8_t *request,
+                     size_t len,
+                     int timeout_ms,
+                     char *reply,
+                     size_t reply_len);
 
 /**
  * Answers ${dlfunc{LIBRARY}{mtasts_exim}{DOMAIN}{PREF HOST,PREF HOST,...}}: the hosts to which mail for the domain may

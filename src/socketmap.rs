@@ -73,7 +73,8 @@ impl Question {
     pub fn ask(&self, context: &Context, timeout: Option<Duration>) -> Answer {
         let deadline = context.deadline(timeout);
         let answer = context.query_about(Ok(self.domain.clone()), Effort::Usual, timeout);
-        let is_cut = |timeout: Duration| timeout < context.settings().deadline && deadline.remaining() < timeout / 8;
+        let is_nearly_over = |timeout: Duration| deadline.remaining() < timeout.mul_f32(0.125);
+        let is_cut = |timeout| timeout < context.settings().deadline && is_nearly_over(timeout);
         let has_lacked_time = answer.policy.is_none() && answer.cause.is_want_of_time() && timeout.is_some_and(is_cut);
         Answer { is_unknown: answer.is_unknown || has_lacked_time, ..answer }
     }

@@ -28,6 +28,7 @@ use std::os::unix::fs::PermissionsExt;
 const NULLS: &str = "tests/c/nulls.c";
 const LIFE: &str = "tests/c/life.c";
 const REFRESH: &str = "tests/c/refresh.c";
+const SOCKETMAP: &str = "tests/c/socketmap.c";
 const GUEST: &str = "tests/c/guest.c";
 const VERIFY: &str = "tests/c/verify.c";
 
@@ -127,6 +128,33 @@ fn getters_and_frees_take_null() {
 #[test]
 fn a_buffer_gets_the_whole_text_or_an_empty_one() {
     Host::new().passes(&[], NULLS, "buffers-hold-all-or-nothing", &[]);
+}
+
+#[test]
+fn sendmail_and_postfix_are_told_in_their_dialects() {
+    Host::new().passes(&[], SOCKETMAP, "each-is-told-in-its-dialect", &[]);
+}
+
+#[test]
+fn a_key_that_is_no_domain_is_answered_without_a_question() {
+    let host = Host::new();
+    host.passes(&[], SOCKETMAP, "no-domain-is-not-found", &[]);
+    assert_eq!((host.world.dns_log(), host.world.https_connections()), (Vec::new(), 0));
+}
+
+#[test]
+fn one_array_may_be_the_request_and_the_reply() {
+    Host::new().passes(&[], SOCKETMAP, "a-buffer-may-be-both", &[]);
+}
+
+#[test]
+fn a_mail_server_comes_back_for_an_answer_that_was_cut_short() {
+    Host::new().passes(&[], SOCKETMAP, "a-look-was-cut-short", &[]);
+}
+
+#[test]
+fn mail_servers_are_told_what_the_configuration_decides() {
+    Host::new().passes(&[], SOCKETMAP, "only-observed", &[]);
 }
 
 #[test]

@@ -17,6 +17,7 @@ fn generated() -> String {
         "capi/policy.rs",
         "capi/decision.rs",
         "capi/record.rs",
+        "capi/socketmap.rs",
         "exim.rs",
         "decision.rs",
         "reason.rs",

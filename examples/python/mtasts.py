@@ -41,6 +41,7 @@ __all__ = [
     "Context",
     "Dane",
     "Decision",
+    "Dialect",
     "Error",
     "Flags",
     "InternalError",
@@ -198,6 +199,14 @@ class Dane(enum.IntEnum):
     FAILED = 4
 
 
+class Dialect(enum.IntEnum):
+    """Who asks a socketmap server."""
+
+    SENDMAIL = 1
+    POSTFIX = 2
+    POSTFIX_TLSRPT = 3
+
+
 class TlsState(enum.IntEnum):
     """How the TLS handshake with an MX host went."""
 
@@ -212,6 +221,7 @@ class TlsState(enum.IntEnum):
 
 PATTERNS_SIZE = 65537
 ID_SIZE = 33
+REPLY_SIZE = 100001
 
 # ---- errors ----
 
@@ -354,6 +364,8 @@ _SIGNATURES: Mapping[str, Tuple[Any, Tuple[Any, ...]]] = {
     "mtasts_decision_sni": (_text, (_DecisionP,)),
     "mtasts_decision_enhanced_status": (_text, (_DecisionP,)),
     "mtasts_decision_free": (None, (_DecisionP,)),
+    "mtasts_policy_format": (_int, (_PolicyP, _int, _text, _size)),
+    "mtasts_socketmap": (_int, (_ContextP, _text, _size, _int, _text, _size)),
     "mtasts_record_select": (_int, (_texts, _sizes, _size, _text, _size)),
 }
 
@@ -535,6 +547,12 @@ class Policy:
         name = _encoded(mx_host)
         return _decision(_decoded(name), _lib.mtasts_policy_decide, self._native, name, _c_int(dane))
 
+    def socketmap_reply(self, dialect: Dialect) -> str:
+        """The policy as a socketmap server tells it to Sendmail or Postfix, to be sent as a netstring."""
+        reply = ctypes.create_string_buffer(REPLY_SIZE)
+        _check(_lib.mtasts_policy_format(self._native.pointer, _c_int(dialect), reply, REPLY_SIZE))
+        return _decoded(reply.value)
+
 
 # A number that a later library adds is no permission.
 _PERMISSIONS = (Action.DELIVER, Action.DELIVER_REPORT, Action.REQUIRE_ENCRYPTION, Action.REQUIRE_TLS)
@@ -700,6 +718,21 @@ class Context:
         policy = self.query(domain, hosts, timeout_ms=timeout_ms)
         states = dane if isinstance(dane, Mapping) else dict.fromkeys(hosts, dane)
         return [policy.decide(host, states.get(host, Dane.NOT_CHECKED)) for host in hosts]
+
+    def socketmap(self, request: Text, *, timeout_ms: int = 0) -> str:
+        """Answers a request of Sendmail or Postfix, such as "postfix example.com": what stands in a netstring.
+
+        timeout_ms: the longest that the call may take; 0: deadline_seconds of the configuration.
+        """
+        native = self._open()
+        encoded = _bytes(request)
+        reply = ctypes.create_string_buffer(REPLY_SIZE)
+        _check(
+            _lib.mtasts_socketmap(
+                native.pointer, encoded, len(encoded), _c_int(timeout_ms), reply, REPLY_SIZE
+            )
+        )
+        return _decoded(reply.value)
 
     def refresh(self, max_domains: int = 0, *, timeout_ms: int = 0) -> Tuple[int, int]:
         """Fetches the cached policies anew for which that is due; how many were fetched, and how many could not be.

@@ -279,7 +279,7 @@ fn effort(flags: c_uint) -> Result<Effort, Failure> {
     }
 }
 
-fn timeout(milliseconds: c_int) -> Result<Option<Duration>, Failure> {
+pub(super) fn timeout(milliseconds: c_int) -> Result<Option<Duration>, Failure> {
     match u64::try_from(milliseconds) {
         Ok(0) => Ok(None),
         Ok(milliseconds) => Ok(Some(Duration::from_millis(milliseconds))),

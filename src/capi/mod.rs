@@ -12,6 +12,7 @@ mod guard;
 mod lookup;
 mod policy;
 mod record;
+mod socketmap;
 mod status;
 
 pub use context::*;
@@ -19,4 +20,5 @@ pub use decision::*;
 pub use lookup::*;
 pub use policy::*;
 pub use record::*;
+pub use socketmap::*;
 pub use status::*;

@@ -143,6 +143,21 @@ static void are_refused(void)
     REFUSED(mtasts_policy_allows_mx(NULL, "mx.good.test"), -MTASTS_NULL_ARGUMENT, POLICY);
     REFUSED(mtasts_policy_allows_mx(policy, NULL), -MTASTS_NULL_ARGUMENT, "`mx_host`");
 
+    /* socketmap: what is refused leaves no text that a mail server could take for a reply */
+    const uint8_t *request = (const uint8_t *)"sts good.test";
+#define UNTOLD(call, status, argument) (strcpy(buffer, "before"), REFUSED(call, status, argument), CHECK_TEXT(buffer, ""))
+    REFUSED(mtasts_policy_format(policy, MTASTS_DIALECT_POSTFIX, NULL, 1), MTASTS_NULL_ARGUMENT, "`buf`");
+    UNTOLD(mtasts_policy_format(NULL, MTASTS_DIALECT_POSTFIX, buffer, sizeof buffer), MTASTS_NULL_ARGUMENT, POLICY);
+    UNTOLD(mtasts_policy_format(policy, 0, buffer, sizeof buffer), MTASTS_INVALID_ARGUMENT, "`dialect`");
+    UNTOLD(mtasts_policy_format(policy, 4, buffer, sizeof buffer), MTASTS_INVALID_ARGUMENT, "`dialect`");
+    UNTOLD(mtasts_policy_format(policy, INT_MIN, buffer, sizeof buffer), MTASTS_INVALID_ARGUMENT, "`dialect`");
+    REFUSED(mtasts_socketmap(context, request, 13, 0, NULL, 1), MTASTS_NULL_ARGUMENT, "`reply`");
+    UNTOLD(mtasts_socketmap(NULL, request, 13, 0, buffer, sizeof buffer), MTASTS_NULL_ARGUMENT, CONTEXT);
+    UNTOLD(mtasts_socketmap(context, NULL, 13, 0, buffer, sizeof buffer), MTASTS_NULL_ARGUMENT, "`request`");
+    UNTOLD(mtasts_socketmap(context, request, SIZE_MAX, 0, buffer, sizeof buffer), MTASTS_INVALID_ARGUMENT,
+           "`request`");
+    UNTOLD(mtasts_socketmap(context, request, 13, -1, buffer, sizeof buffer), MTASTS_INVALID_ARGUMENT, "`timeout_ms`");
+
     /* decision */
     REFUSED(mtasts_policy_decide(policy, "mx.good.test", MTASTS_DANE_ABSENT, NULL), MTASTS_NULL_ARGUMENT, "`decision`");
     REFUSED_OUT(decided, mtasts_policy_decide(NULL, "mx.good.test", 0, &decided), MTASTS_NULL_ARGUMENT, POLICY);
@@ -335,6 +350,25 @@ static void hold_all_or_nothing(void)
         }
         CHECK(is_marked(buffer + size, sizeof buffer - size));
     }
+    static const char told[] = "OK secure match=mx.good.test servername=hostname";
+    mtasts_context *context = new_context();
+    mtasts_policy *policy = parsed("version: STSv1\nmode: enforce\nmx: mx.good.test\nmax_age: 86400\n");
+    for (size_t size = 0; size <= sizeof told + 1; size++) {
+        mark(buffer, sizeof buffer);
+        if (size < sizeof told) {
+            REFUSED(mtasts_policy_format(policy, MTASTS_DIALECT_SENDMAIL, buffer, size), MTASTS_BUFFER_TOO_SMALL, "49");
+            CHECK(size == 0 || buffer[0] == '\0');
+            mark(buffer, sizeof buffer);
+            REFUSED(mtasts_socketmap(context, (const uint8_t *)"QUERY x", 7, 0, buffer, size), MTASTS_BUFFER_TOO_SMALL, "54");
+            CHECK(size == 0 || buffer[0] == '\0');
+        } else {
+            CHECK_NUMBER(mtasts_policy_format(policy, MTASTS_DIALECT_SENDMAIL, buffer, size), MTASTS_OK);
+            CHECK_TEXT(buffer, told);
+        }
+        CHECK(is_marked(buffer + size, sizeof buffer - size));
+    }
+    mtasts_policy_free(policy);
+    mtasts_context_free(context);
     mtasts_cleanup();
 }
 

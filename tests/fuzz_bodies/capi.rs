@@ -67,7 +67,7 @@ pub fn run(bytes: &[u8]) {
 unsafe fn step(input: &mut Input<'_>, objects: &mut Objects) {
     // SAFETY: as the caller says.
     unsafe {
-        match input.byte() % 16 {
+        match input.byte() % 18 {
             0 => {
                 mtasts_context_free(objects.context);
                 is_status(mtasts_context_new(ptr::null(), &raw mut objects.context));
@@ -172,6 +172,27 @@ unsafe fn step(input: &mut Input<'_>, objects: &mut Objects) {
                 let status = mtasts_refresh(objects.context, most, 20, &raw mut done, &raw mut failed);
                 is_status(status);
             }
+            15 => {
+                let dialect = c_int::from(input.byte() % 5);
+                let mut reply = vec![0x55; MTASTS_REPLY_SIZE];
+                let status = mtasts_policy_format(objects.policy, dialect, reply.as_mut_ptr(), reply.len());
+                is_status(status);
+                is_reply(&reply, status);
+                let is_enforced = mtasts_policy_mode(objects.policy) == MTASTS_MODE_ENFORCE;
+                assert!(!is_enforced || status != MTASTS_OK || read(reply.as_ptr()).unwrap() != "NOTFOUND ");
+            }
+            16 => {
+                let request = input.text().to_vec();
+                let mut reply = vec![0x55; MTASTS_REPLY_SIZE];
+                let (context, timeout) = (objects.context, c_int::from(input.byte()) - 5);
+                let (bytes, place) = (request.as_ptr(), reply.as_mut_ptr());
+                let status = mtasts_socketmap(context, bytes, request.len(), timeout, place, reply.len());
+                is_status(status);
+                is_reply(&reply, status);
+                let is_pinned = request.eq_ignore_ascii_case(b"sts pinned.test") && request.starts_with(b"sts ");
+                let told = read(reply.as_ptr()).unwrap();
+                assert!(!is_pinned || status != MTASTS_OK || told.starts_with("OK secure match="), "{told}");
+            }
             _ => {
                 assert!(!mtasts_status_text(input.word()).is_null() && read(mtasts_last_error()).is_some());
                 mtasts_cleanup();
@@ -184,6 +205,16 @@ unsafe fn step(input: &mut Input<'_>, objects: &mut Objects) {
 fn is_text(buffer: &[c_char], was_taken: bool) {
     let end = buffer.iter().position(|&byte| byte == 0);
     assert!(if was_taken { end.is_some() } else { buffer.is_empty() || end == Some(0) }, "{buffer:?}");
+}
+
+/// What a mail server reads: one of three words, and with one of them more than the word.
+fn is_reply(buffer: &[c_char], status: c_int) {
+    is_text(buffer, status == MTASTS_OK);
+    // SAFETY: it has a NUL.
+    let reply = unsafe { read(buffer.as_ptr()) }.unwrap();
+    let is_known = reply == "NOTFOUND " || reply.starts_with("OK secure match=") || reply.starts_with("TEMP ");
+    let is_plain = reply.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    assert!(status != MTASTS_OK || is_known && is_plain, "{reply:?}");
 }
 
 unsafe fn look_at(policy: *mut mtasts_policy, input: &mut Input<'_>) {

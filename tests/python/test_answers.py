@@ -124,6 +124,18 @@ def test_patterns_match_one_by_one_or_joined():
     assert not mtasts.match_mx("", "x.b.test") and not mtasts.match_mx([], "x.b.test")
 
 
+def test_sendmail_and_postfix_are_told_in_their_dialects(context):
+    classic = "OK secure match=mx.good.test:.backup.test servername=hostname"
+    assert context.socketmap("sts good.test") == context.socketmap(b"postfix good.test", timeout_ms=9000) == classic
+    assert context.socketmap("postfix .good.test") == "NOTFOUND "
+    assert context.socketmap("QUERY good.test").startswith("TEMP ")
+    policy = context.query("good.test")
+    assert policy.socketmap_reply(mtasts.Dialect.SENDMAIL) == classic
+    assert policy.socketmap_reply(mtasts.Dialect.POSTFIX_TLSRPT).startswith(classic + " policy_type=sts ")
+    with pytest.raises(mtasts.InvalidArgument, match="dialect"):
+        policy.socketmap_reply(0)
+
+
 def test_records_are_selected():
     assert mtasts.select_record(["v=spf1 -all", b"v=STSv1; id=abc123;"]) == "abc123"
     with pytest.raises(mtasts.NoRecord):

@@ -86,6 +86,7 @@ ENUMS = {
     "DANE": mtasts.Dane,
     "TLS": mtasts.TlsState,
     "MODE": mtasts.Mode,
+    "DIALECT": mtasts.Dialect,
 }
 
 
@@ -99,7 +100,8 @@ def constants(root):
 def test_each_constant_is_the_one_of_the_header(root):
     numbers = constants(root)
     assert len(numbers) > 90
-    assert (numbers.pop("PATTERNS_SIZE"), numbers.pop("ID_SIZE")) == (mtasts.PATTERNS_SIZE, mtasts.ID_SIZE)
+    for size in ("PATTERNS_SIZE", "ID_SIZE", "REPLY_SIZE"):
+        assert numbers.pop(size) == getattr(mtasts, size)
     version = [str(numbers.pop(f"VERSION_{part}")) for part in ("MAJOR", "MINOR", "PATCH")]
     assert ".".join(version) == mtasts.__version__ == mtasts.version()
     flags = {name: numbers.pop(name) for name in ("CACHE_ONLY", "REFRESH")}
