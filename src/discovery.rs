@@ -87,9 +87,11 @@ impl Discovery<'_> {
     }
 
     /// The same, if nothing is due: from memory or the cache file, and without a word to the network or another asker.
+    /// What is due is so whatever the deadline, since it is left to somebody who has the time.
     pub fn recall(&self, domain: &PolicyDomain, deadline: Deadline) -> Option<Answer> {
-        let settled = self.settled(domain, Effort::Usual, deadline);
-        settled.or_else(|| self.visit(domain, Effort::Usual, deadline, |visit| visit.remembered()))
+        let patient = Discovery { fair_time: Duration::ZERO, ..*self };
+        let settled = patient.settled(domain, Effort::Usual, deadline);
+        settled.or_else(|| patient.visit(domain, Effort::Usual, deadline, |visit| visit.remembered()))
     }
 
     /// The answer of the configuration or of memory, without any I/O.

@@ -220,3 +220,43 @@ fn a_try_that_dns_has_slowed_leaves_a_trace_for_the_next_pass() {
         .unwrap();
     assert!(known.row.refresh_at > scene.now() || !known.row.failures.is_empty(), "{:?}", known.row.check);
 }
+
+#[test]
+fn what_is_remembered_is_told_without_a_call_until_something_is_due() {
+    let scene = Scene::new();
+    let domain = PolicyDomain::parse(b"example.test").unwrap();
+    let recalled = |time| {
+        let answer = scene.discovery().recall(&domain, Deadline::after(time));
+        let told = answer.map(|answer| (answer.mode_str(), answer.source, answer.reason));
+        assert_eq!(scene.calls(), "");
+        told
+    };
+    let long = Duration::from_secs(60);
+    assert_eq!(recalled(long), None, "nothing is known");
+    scene.dns("a1").https("enforce", 604_800).ask();
+    scene.calls();
+    let cached = Some(("enforce", Source::Cache, Reason::Cached));
+    assert_eq!((recalled(long), recalled(Duration::ZERO)), (cached, cached));
+    scene.after(60);
+    assert_eq!(recalled(long), None, "a look at the record is due");
+    scene.dns("servfail").ask();
+    scene.calls();
+    assert_eq!(recalled(long), Some(("enforce", Source::Cache, Reason::DnsFailed)));
+
+    // A refresh is due also for who has no time for it himself.
+    scene.dns("a1").after(2 * 86_400).https_fails(Reason::PolicyHostStatus).ask();
+    scene.https("enforce", 604_800).after(301).ask();
+    scene.calls();
+    assert_eq!(recalled(long), cached);
+    scene.after(59).dns("a1");
+    let row = scene.cache.read(&domain, scene.now(), Deadline::after(long), &scene).unwrap();
+    scene.after(row.row.refresh_at.0 - scene.now().0 - 1).ask();
+    scene.calls();
+    assert_eq!(recalled(Duration::from_secs(1)).map(|told| told.0), Some("enforce"), "confirmed a moment ago");
+    scene.after(1);
+    assert_eq!((recalled(Duration::from_secs(1)), recalled(long)), (None, None), "a refresh is due");
+
+    scene.dns("none").after(604_801).https_fails(Reason::PolicyHostStatus).ask();
+    scene.calls();
+    assert_eq!(recalled(long).map(|told| told.0), Some("none"), "an expired policy is not recalled");
+}
