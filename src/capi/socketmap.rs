@@ -27,7 +27,8 @@ pub const MTASTS_REPLY_SIZE: usize = 100_001;
 /// buf: takes the reply, NUL-terminated, to be sent as the payload of a netstring: "OK " and what is demanded, for a
 /// policy that is enforced; "NOTFOUND " for one that is not and where there is none; "TEMP " and why, in one line, where
 /// nothing is known or the policy cannot be told to this mail server. Never an empty text, never "OK" alone and never
-/// "PERM", by which Sendmail delivers unchecked. Empty on failure if len is not 0. Not NULL.
+/// "PERM", by which Sendmail delivers unchecked. Sendmail reads 255 bytes of names: of more it is told those that fit, and
+/// refuses the other hosts. Empty on failure if len is not 0. Not NULL.
 /// len: size of buf in bytes; MTASTS_REPLY_SIZE is always enough.
 ///
 /// Returns MTASTS_OK, MTASTS_NULL_ARGUMENT, MTASTS_INVALID_ARGUMENT (unknown dialect), MTASTS_BUFFER_TOO_SMALL or
