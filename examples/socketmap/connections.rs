@@ -1,0 +1,276 @@
+//! The clients that are connected: a thread for each, and so many at most. A thread waits for its client in the kernel, and
+//! a request that is remembered costs it one call to read and one to write.
+
+use crate::log::Log;
+use crate::lookups::Lookups;
+use crate::netstring::{self, Frame, MAX_FRAME_BYTES};
+use mtasts::context::Level;
+use parking_lot::Mutex;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use socket2::{SockAddr, Socket};
+use std::collections::HashMap;
+use std::io::{self, ErrorKind, Read};
+use std::net::Shutdown;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// From its first byte on a request may take so long to come.
+const REQUEST_TIME: Duration = Duration::from_secs(10);
+/// A client may take so long to read a reply.
+const REPLY_TIME: Duration = Duration::from_secs(10);
+/// What one look into the cache file takes, several times over.
+const STACK_BYTES: usize = 512 * 1024;
+/// A larger buffer is not kept between two replies.
+const KEPT_REPLY_BYTES: usize = 4096;
+/// So much of a request or a reply is shown in the log.
+const SHOWN_BYTES: usize = 200;
+
+/// All clients.
+pub struct Connections {
+    lookups: Lookups,
+    log: Log,
+    most: usize,
+    open: Mutex<Open>,
+    is_stopping: AtomicBool,
+    began: Instant,
+}
+
+#[derive(Default)]
+struct Open {
+    clients: HashMap<u64, Arc<Client>>,
+    last: u64,
+}
+
+impl Connections {
+    /// `most`: so many at a time.
+    pub fn new(lookups: Lookups, log: Log, most: usize) -> Self {
+        let (open, is_stopping) = (Mutex::default(), AtomicBool::new(false));
+        Self { lookups, log, most, open, is_stopping, began: Instant::now() }
+    }
+
+    /// What replies.
+    pub fn lookups(&self) -> &Lookups {
+        &self.lookups
+    }
+
+    /// Whether one more client can be taken.
+    pub fn has_room(&self) -> bool {
+        self.open.lock().clients.len() < self.most
+    }
+
+    /// Whether no client is connected.
+    pub fn is_empty(&self) -> bool {
+        self.open.lock().clients.is_empty()
+    }
+
+    /// Closes the connection whose client has asked nothing for the longest time, or has been about to for that long.
+    /// None is closed for which something is being looked for. Whether there was one.
+    pub fn close_longest_idle(&self) -> bool {
+        let mut open = self.open.lock();
+        let idle = open.clients.iter().filter_map(|(id, client)| Some((client.idle_since()?, *id)));
+        let Some((since, id)) = idle.min() else { return false };
+        let is_closed = open.clients.get(&id).is_some_and(|client| client.close_if_idle_since(since));
+        if is_closed {
+            open.clients.remove(&id);
+        }
+        is_closed
+    }
+
+    /// Serves a client on a thread of its own until one of the two ends that.
+    pub fn serve(self: &Arc<Self>, socket: Socket, address: &SockAddr) -> io::Result<()> {
+        // Not every system gives an accepted socket a mode of its own.
+        socket.set_nonblocking(false)?;
+        if !address.is_unix() {
+            // It fails for a client that has gone. Whoever goes without a word does not stay for ever.
+            let _ = socket.set_tcp_nodelay(true).and_then(|()| socket.set_keepalive(true));
+        }
+        let client = Arc::new(Client { socket, name: shown(address), state: AtomicU64::new(self.now()) });
+        let id = {
+            let mut open = self.open.lock();
+            open.last += 1;
+            let id = open.last;
+            open.clients.insert(id, Arc::clone(&client));
+            id
+        };
+        let entry = Entry { connections: Arc::clone(self), id };
+        thread::Builder::new()
+            .name("client".into())
+            .stack_size(STACK_BYTES)
+            .spawn(move || entry.connections.attend(&client))?;
+        Ok(())
+    }
+
+    /// Lets clients have the replies to what they have asked, and no more.
+    pub fn stop(&self) {
+        self.is_stopping.store(true, Ordering::SeqCst);
+        for client in self.open.lock().clients.values() {
+            // What has come is still read. Who is not connected any more needs nothing.
+            let _ = client.socket.shutdown(Shutdown::Read);
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.at(Instant::now())
+    }
+
+    fn at(&self, moment: Instant) -> u64 {
+        u64::try_from(moment.duration_since(self.began).as_micros()).unwrap_or(u64::MAX) >> 1
+    }
+
+    fn attend(&self, client: &Client) {
+        if let Err(fault) = self.converse(client) {
+            self.log.about_client(|| format!("{}: {fault}, the connection is closed", client.name));
+        }
+    }
+
+    fn converse(&self, client: &Client) -> Result<(), &'static str> {
+        let (mut buffer, mut filled, mut begun) = ([0; MAX_FRAME_BYTES], 0, None);
+        let mut frame = Vec::new();
+        loop {
+            let is_last_look = self.is_stopping.load(Ordering::SeqCst);
+            if let Some(begun) = begun
+                && !wait(&client.socket, PollFlags::IN, begun + REQUEST_TIME)
+            {
+                return Err("a request has not come to its end");
+            }
+            match (&client.socket).read(buffer.get_mut(filled..).unwrap_or_default()) {
+                Ok(0) => return Ok(()),
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(_) => return Ok(()), // the client has gone
+            }
+            let arrived = Instant::now();
+            let (all, mut at) = (buffer.get(..filled).unwrap_or_default(), 0);
+            let fault = loop {
+                match netstring::read(all.get(at..).unwrap_or_default()) {
+                    Frame::Whole(request, size) => {
+                        if !client.begin_work() {
+                            return Ok(());
+                        }
+                        self.answer(client, request, arrived, &mut frame)?;
+                        at += size;
+                    }
+                    Frame::Begun => break None,
+                    Frame::Malformed(fault) => break Some(fault),
+                }
+            };
+            if let Some(fault) = fault {
+                return Err(fault);
+            }
+            begun = if at == filled { None } else { begun.filter(|_| at == 0).or(Some(arrived)) };
+            buffer.copy_within(at..filled, 0);
+            filled -= at;
+            if is_last_look {
+                return Ok(());
+            }
+        }
+    }
+
+    fn answer(
+        &self,
+        client: &Client,
+        request: &[u8],
+        arrived: Instant,
+        frame: &mut Vec<u8>,
+    ) -> Result<(), &'static str> {
+        let (reply, why) = self.lookups.reply(request, arrived);
+        if self.log.wants(Level::Debug) {
+            let request = request.get(..SHOWN_BYTES).unwrap_or(request).escape_ascii();
+            let (shown, why) = (reply.get(..SHOWN_BYTES).unwrap_or(&reply), why.unwrap_or_default());
+            let line = format!("{}: {request}: {shown} ({why}) {} us", client.name, arrived.elapsed().as_micros());
+            self.log.line(Level::Debug, line);
+        }
+        netstring::write(&reply, frame);
+        client.end_work(self.at(arrived));
+        let sent = send(&client.socket, frame);
+        if frame.capacity() > KEPT_REPLY_BYTES {
+            *frame = Vec::new();
+        }
+        sent
+    }
+}
+
+/// Takes a client off the list when its thread ends, however that comes about.
+struct Entry {
+    connections: Arc<Connections>,
+    id: u64,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.connections.open.lock().clients.remove(&self.id);
+    }
+}
+
+struct Client {
+    socket: Socket,
+    name: String,
+    /// Since when the client has asked nothing, in microseconds since the beginning; or one of the two below.
+    state: AtomicU64,
+}
+
+/// Something is being looked for.
+const AT_WORK: u64 = u64::MAX;
+/// Another client is to have the place.
+const CLOSED: u64 = u64::MAX - 1;
+
+impl Client {
+    /// Whether the connection is still this client's.
+    fn begin_work(&self) -> bool {
+        self.state.swap(AT_WORK, Ordering::SeqCst) != CLOSED
+    }
+
+    fn end_work(&self, now: u64) {
+        self.state.store(now, Ordering::SeqCst);
+    }
+
+    fn idle_since(&self) -> Option<u64> {
+        Some(self.state.load(Ordering::SeqCst)).filter(|state| *state < CLOSED)
+    }
+
+    fn close_if_idle_since(&self, since: u64) -> bool {
+        let is_closed = self.state.compare_exchange(since, CLOSED, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+        if is_closed {
+            let _ = self.socket.shutdown(Shutdown::Both);
+        }
+        is_closed
+    }
+}
+
+fn shown(address: &SockAddr) -> String {
+    address.as_socket().map_or_else(|| "unix".to_owned(), |address| format!("inet {address}"))
+}
+
+/// Sends all of it, in one call unless the client is slow.
+fn send(socket: &Socket, mut bytes: &[u8]) -> Result<(), &'static str> {
+    let mut until = None;
+    loop {
+        match socket.send_with_flags(bytes, libc::MSG_DONTWAIT) {
+            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(_) => return Ok(()), // the client has gone, as the next look will show
+        }
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        if !wait(socket, PollFlags::OUT, *until.get_or_insert_with(|| Instant::now() + REPLY_TIME)) {
+            return Err("a reply is not read");
+        }
+    }
+}
+
+/// Whether a socket is ready until a moment.
+fn wait(socket: &impl AsFd, what: PollFlags, until: Instant) -> bool {
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(left).ok();
+        match poll(&mut [PollFd::new(socket, what)], timeout.as_ref()) {
+            Err(Errno::INTR) => {}
+            outcome => return outcome.is_ok_and(|count| count > 0) && !left.is_zero(),
+        }
+    }
+}
