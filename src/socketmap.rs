@@ -87,13 +87,16 @@ impl Question {
         reply(answer, self.dialect)
     }
 
-    /// The reply while the answer is still looked for: by the policy that is cached, else to come back later.
-    pub fn reply_meanwhile(&self, context: &Context) -> String {
-        let answer = context.query_about(Ok(self.domain.clone()), Effort::CacheOnly, None);
-        match answer.policy {
-            Some(_) => self.reply(&answer),
-            None => format!("TEMP the policy of {} is still being looked for, try again later", self.domain),
-        }
+    /// The policy that is cached, for a reply while a newer one is still looked for. `timeout`: the longest that a cache
+    /// file is waited for which another program has locked.
+    pub fn cached(&self, context: &Context, timeout: Duration) -> Option<Answer> {
+        let answer = context.query_about(Ok(self.domain.clone()), Effort::CacheOnly, Some(timeout));
+        answer.policy.is_some().then_some(answer)
+    }
+
+    /// The reply while nothing is known yet: to come back later.
+    pub fn reply_later(&self) -> String {
+        format!("TEMP the policy of {} is still being looked for, try again later", self.domain)
     }
 }
 

@@ -118,7 +118,7 @@ impl Connections {
     }
 
     fn at(&self, moment: Instant) -> u64 {
-        u64::try_from(moment.duration_since(self.began).as_micros()).unwrap_or(u64::MAX) >> 1
+        u64::try_from(moment.duration_since(self.began).as_micros()).unwrap_or_default()
     }
 
     fn attend(&self, client: &Client) {
@@ -180,9 +180,10 @@ impl Connections {
         let (reply, why) = self.lookups.reply(request, arrived);
         if self.log.wants(Level::Debug) {
             let request = request.get(..SHOWN_BYTES).unwrap_or(request).escape_ascii();
-            let (shown, why) = (reply.get(..SHOWN_BYTES).unwrap_or(&reply), why.unwrap_or_default());
-            let line = format!("{}: {request}: {shown} ({why}) {} us", client.name, arrived.elapsed().as_micros());
-            self.log.line(Level::Debug, line);
+            let shown = reply.get(..SHOWN_BYTES).unwrap_or(&reply).trim_end();
+            let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+            let microseconds = arrived.elapsed().as_micros();
+            self.log.line(Level::Debug, format!("{}: {request}: {shown}{why}; {microseconds} us", client.name));
         }
         netstring::write(&reply, frame);
         client.end_work(self.at(arrived));

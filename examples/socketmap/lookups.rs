@@ -4,7 +4,7 @@
 
 use crate::log::Log;
 use mtasts::context::{Context, Level};
-use mtasts::discovery::{Answer, Effort};
+use mtasts::discovery::Answer;
 use mtasts::socketmap::Question;
 use mtasts::syntax::PolicyDomain;
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -25,6 +25,9 @@ const MOST_THREADS: usize = 64;
 const MOST_WAITING: usize = 10_000;
 /// A thread that finds nothing to do for so long ends.
 const IDLE_TIME: Duration = Duration::from_secs(30);
+/// What a search has come to for which nobody could wait is kept for so long, and of so many domains. Whoever was told to
+/// come back comes within this time.
+const EARLIER: (Duration, usize) = (Duration::from_secs(4 * 3600), 10_000);
 
 /// Replies to requests.
 pub struct Lookups {
@@ -42,6 +45,7 @@ impl Lookups {
     /// Goes on with another context. What is being looked for ends as it began.
     pub fn replace_context(&self, context: Context) {
         let old = std::mem::replace(&mut *self.context.write(), Arc::new(context));
+        self.fetches.forget_earlier();
         drop(old); // no longer under the lock
     }
 
@@ -52,33 +56,22 @@ impl Lookups {
             Err(reply) => return (reply.to_owned(), None),
         };
         let context = Arc::clone(&*self.context.read());
-        let answer = match context.recall(&question.domain, Some(PATIENCE_WITH_CACHE)) {
-            Some(answer) => Arc::new(answer),
-            None => match self.look_for(&question, &context, arrived + PATIENCE) {
-                Ok(answer) => answer,
-                Err(reply) => return (reply, Some("it is still being looked for".to_owned())),
-            },
+        let recalled = context.recall(&question.domain, Some(PATIENCE_WITH_CACHE)).map(Arc::new);
+        let Some(answer) = recalled.or_else(|| self.look_for(&question, &context, arrived + PATIENCE)) else {
+            return (question.reply_later(), None);
         };
         let why = self.log.wants(Level::Debug).then(|| answer.text().into_owned());
         (question.reply(&answer), why)
     }
 
-    /// What is found until a moment; the error is the reply if that is not enough. A policy that is remembered is a reply
-    /// at once, unless this request is the one for which it is looked at anew.
-    fn look_for(&self, question: &Question, context: &Arc<Context>, until: Instant) -> Result<Arc<Answer>, String> {
-        let (fetch, is_first) = self.fetches.begin(question, context);
-        if !is_first && let Some(cached) = cached_policy(question, context) {
-            return Ok(Arc::new(cached));
-        }
-        let found = fetch.and_then(|fetch| fetch.wait_until(until));
-        found.ok_or_else(|| question.reply_meanwhile(context))
+    /// What is found until a moment, else what is at hand: the cached policy, or what the last search has come to. That is
+    /// told at once to whoever asks while another one is waiting for the search, or all threads have other things to do.
+    fn look_for(&self, question: &Question, context: &Arc<Context>, until: Instant) -> Option<Arc<Answer>> {
+        let Begun { fetch, is_first, earlier } = self.fetches.begin(question, context);
+        let at_hand = || question.cached(context, PATIENCE_WITH_CACHE).map(Arc::new).or_else(|| earlier.clone());
+        let soon = if is_first { None } else { at_hand() };
+        soon.or_else(|| fetch?.wait_until(until)).or_else(at_hand)
     }
-}
-
-fn cached_policy(question: &Question, context: &Context) -> Option<Answer> {
-    let domain = question.domain.as_str().as_bytes();
-    let answer = context.query(domain, Effort::CacheOnly, Some(PATIENCE_WITH_CACHE));
-    answer.policy.is_some().then_some(answer)
 }
 
 /// What is being looked for, by threads that are there while there is something to do.
@@ -91,6 +84,9 @@ struct Fetches {
 #[derive(Default)]
 struct State {
     under_way: HashMap<PolicyDomain, Arc<Fetch>>,
+    /// What has taken longer than anybody waits, and is nothing for the cache: DNS has not answered. The next search may
+    /// take as long.
+    earlier: HashMap<PolicyDomain, (Arc<Answer>, Instant)>,
     waiting: VecDeque<Work>,
     threads: usize,
     idle_threads: usize,
@@ -102,20 +98,31 @@ struct Work {
     fetch: Arc<Fetch>,
 }
 
-impl Fetches {
-    /// The search for this domain, begun now unless it is under way, and whether a thread goes about it for this question.
+/// A search, seen by one who wants its outcome.
+struct Begun {
     /// None if there is too much to do already.
-    fn begin(self: &Arc<Self>, question: &Question, context: &Arc<Context>) -> (Option<Arc<Fetch>>, bool) {
+    fetch: Option<Arc<Fetch>>,
+    /// Whether a thread goes about it now, for this question.
+    is_first: bool,
+    /// What the last one has come to.
+    earlier: Option<Arc<Answer>>,
+}
+
+impl Fetches {
+    /// The search for this domain, begun now unless it is under way.
+    fn begin(self: &Arc<Self>, question: &Question, context: &Arc<Context>) -> Begun {
         let mut state = self.state.lock();
+        let earlier = state.earlier.get(&question.domain).filter(|(_, at)| at.elapsed() < EARLIER.0);
+        let earlier = earlier.map(|(answer, _)| Arc::clone(answer));
         if let Some(fetch) = state.under_way.get(&question.domain) {
-            return (Some(Arc::clone(fetch)), false);
+            return Begun { fetch: Some(Arc::clone(fetch)), is_first: false, earlier };
         }
         if state.waiting.len() >= MOST_WAITING {
-            return (None, false);
+            return Begun { fetch: None, is_first: false, earlier };
         }
-        let has_thread = state.idle_threads > state.waiting.len() || self.start_thread(&mut state);
+        let is_first = state.idle_threads > state.waiting.len() || self.start_thread(&mut state);
         if state.threads == 0 {
-            return (None, false); // the system has no thread to give
+            return Begun { fetch: None, is_first, earlier }; // the system has no thread to give
         }
         let fetch = Arc::new(Fetch::default());
         state.under_way.insert(question.domain.clone(), Arc::clone(&fetch));
@@ -123,7 +130,12 @@ impl Fetches {
         state.waiting.push_back(Work { question, context, fetch: Arc::clone(&fetch) });
         drop(state);
         self.has_work.notify_one();
-        (Some(fetch), has_thread)
+        Begun { fetch: Some(fetch), is_first, earlier }
+    }
+
+    /// Under another configuration the searches may come to something else.
+    fn forget_earlier(&self) {
+        self.state.lock().earlier.clear();
     }
 
     fn start_thread(self: &Arc<Self>, state: &mut State) -> bool {
@@ -136,10 +148,13 @@ impl Fetches {
 
     fn work(&self) {
         while let Some(Work { question, context, fetch }) = self.next() {
+            let began = Instant::now();
             // A fault of the library has been told when it came, and must not stop what comes after it.
             let answer = panic::catch_unwind(AssertUnwindSafe(|| question.ask(&context, None)));
-            self.state.lock().under_way.remove(&question.domain);
-            fetch.end(answer.ok().map(Arc::new));
+            let answer = answer.ok().map(Arc::new);
+            let missed = answer.clone().filter(|answer| answer.policy.is_none() && began.elapsed() >= PATIENCE);
+            self.state.lock().end(question.domain, missed);
+            fetch.end(answer);
         }
     }
 
@@ -158,6 +173,21 @@ impl Fetches {
                 state.threads -= 1;
                 return None;
             }
+        }
+    }
+}
+
+impl State {
+    /// A search has ended; `missed` is what the cache does not keep of it.
+    fn end(&mut self, domain: PolicyDomain, missed: Option<Arc<Answer>>) {
+        let now = Instant::now();
+        self.under_way.remove(&domain);
+        self.earlier.remove(&domain);
+        if self.earlier.len() >= EARLIER.1 {
+            self.earlier.retain(|_, (_, at)| now.duration_since(*at) < EARLIER.0);
+        }
+        if let Some(answer) = missed.filter(|_| self.earlier.len() < EARLIER.1) {
+            self.earlier.insert(domain, (answer, now));
         }
     }
 }

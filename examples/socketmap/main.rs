@@ -28,6 +28,7 @@ use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 use std::io::ErrorKind;
 use std::os::unix::net::UnixStream;
+use std::panic;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -37,6 +38,8 @@ use std::time::{Duration, Instant};
 const SUCCESS: u8 = 0;
 /// The command line, the configuration or a socket is not right.
 const USAGE: u8 = 2;
+/// A fault of this program.
+const INTERNAL: u8 = 4;
 
 /// Descriptors beside those of the clients: for the cache, the log, and for what is looked for.
 const OWN_DESCRIPTORS: u64 = 300;
@@ -64,6 +67,7 @@ second one at once.
 Exit status:
   0  it was told to end
   2  the command line, the configuration or a socket is not right
+  4  a fault of mtasts-socketmap itself, which should be reported
 
 Started by root, it binds its sockets and becomes the owner of the cache file, else the configured user, else the owner \
 of the cache's directory, else nobody, who works without a cache.
@@ -133,16 +137,24 @@ impl Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match start(&arguments) {
+    // A fault is told in one line, whichever thread it ends.
+    panic::set_hook(Box::new(|fault| {
+        log::say(Level::Error, &format!("a fault inside mtasts-socketmap; please report it: {fault}"));
+    }));
+    ExitCode::from(panic::catch_unwind(|| run(&arguments)).unwrap_or(INTERNAL))
+}
+
+fn run(arguments: &Arguments) -> u8 {
+    match start(arguments) {
         Ok(server) => {
             server.run();
-            ExitCode::from(SUCCESS)
+            SUCCESS
         }
         Err(problems) => {
             for problem in problems {
                 log::say(Level::Error, &problem);
             }
-            ExitCode::from(USAGE)
+            USAGE
         }
     }
 }
