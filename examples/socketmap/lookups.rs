@@ -31,22 +31,20 @@ const EARLIER: (Duration, usize) = (Duration::from_secs(4 * 3600), 10_000);
 
 /// Replies to requests.
 pub struct Lookups {
-    context: RwLock<Arc<Context>>,
-    fetches: Arc<Fetches>,
+    searches: RwLock<Arc<Searches>>,
     log: Log,
 }
 
 impl Lookups {
     /// Replies by what this context knows and finds.
     pub fn new(context: Context, log: Log) -> Self {
-        Self { context: RwLock::new(Arc::new(context)), fetches: Arc::default(), log }
+        Self { searches: RwLock::new(Searches::new(context)), log }
     }
 
-    /// Goes on with another context. What is being looked for ends as it began.
+    /// Goes on with another context. What is being looked for ends as it began, and is told to those who wait for it.
     pub fn replace_context(&self, context: Context) {
-        let old = std::mem::replace(&mut *self.context.write(), Arc::new(context));
-        self.fetches.forget_earlier();
-        drop(old); // no longer under the lock
+        let old = std::mem::replace(&mut *self.searches.write(), Searches::new(context));
+        old.release_threads();
     }
 
     /// The reply to a request, and in words why it is that, if somebody wants to know.
@@ -55,125 +53,126 @@ impl Lookups {
             Ok(question) => question,
             Err(reply) => return (reply.to_owned(), None),
         };
-        let context = Arc::clone(&*self.context.read());
-        let recalled = context.recall(&question.domain, Some(PATIENCE_WITH_CACHE)).map(Arc::new);
-        let Some(answer) = recalled.or_else(|| self.look_for(&question, &context, arrived + PATIENCE)) else {
+        let searches = Arc::clone(&*self.searches.read());
+        let recalled = searches.context.recall(&question.domain, Some(PATIENCE_WITH_CACHE)).map(Arc::new);
+        let Some(answer) = recalled.or_else(|| searches.look_for(&question, arrived + PATIENCE)) else {
             return (question.reply_later(), None);
         };
         let why = self.log.wants(Level::Debug).then(|| answer.text().into_owned());
         (question.reply(&answer), why)
     }
-
-    /// What is found until a moment, else what is at hand: the cached policy, or what the last search has come to. That is
-    /// told at once to whoever asks while another one is waiting for the search, or all threads have other things to do.
-    fn look_for(&self, question: &Question, context: &Arc<Context>, until: Instant) -> Option<Arc<Answer>> {
-        let Begun { fetch, is_first, earlier } = self.fetches.begin(question, context);
-        let at_hand = || question.cached(context, PATIENCE_WITH_CACHE).map(Arc::new).or_else(|| earlier.clone());
-        let soon = if is_first { None } else { at_hand() };
-        soon.or_else(|| fetch?.wait_until(until)).or_else(at_hand)
-    }
 }
 
-/// What is being looked for, by threads that are there while there is something to do.
-#[derive(Default)]
-struct Fetches {
+/// One context, and what is being looked for with it by threads that are there while there is something to do.
+struct Searches {
+    context: Context,
     state: Mutex<State>,
     has_work: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    under_way: HashMap<PolicyDomain, Arc<Fetch>>,
+    under_way: HashMap<PolicyDomain, Arc<Search>>,
     /// What has taken longer than anybody waits, and is nothing for the cache: DNS has not answered. The next search may
     /// take as long.
     earlier: HashMap<PolicyDomain, (Arc<Answer>, Instant)>,
-    waiting: VecDeque<Work>,
+    waiting: VecDeque<(Question, Arc<Search>)>,
     threads: usize,
     idle_threads: usize,
-}
-
-struct Work {
-    question: Question,
-    context: Arc<Context>,
-    fetch: Arc<Fetch>,
+    /// Whether another context has taken over, so that there is hardly anything left to do.
+    is_over: bool,
 }
 
 /// A search, seen by one who wants its outcome.
 struct Begun {
     /// None if there is too much to do already.
-    fetch: Option<Arc<Fetch>>,
+    search: Option<Arc<Search>>,
     /// Whether a thread goes about it now, for this question.
     is_first: bool,
     /// What the last one has come to.
     earlier: Option<Arc<Answer>>,
 }
 
-impl Fetches {
-    /// The search for this domain, begun now unless it is under way.
-    fn begin(self: &Arc<Self>, question: &Question, context: &Arc<Context>) -> Begun {
+impl Searches {
+    fn new(context: Context) -> Arc<Self> {
+        Arc::new(Self { context, state: Mutex::default(), has_work: Condvar::new() })
+    }
+
+    /// What is found until a moment, else what is at hand: the cached policy, or what the last search has come to. That is
+    /// told at once to whoever asks while another one is waiting for the search, or all threads have other things to do.
+    fn look_for(self: &Arc<Self>, question: &Question, until: Instant) -> Option<Arc<Answer>> {
+        let Begun { search, is_first, earlier } = self.begin(question);
+        let cached = || question.cached(&self.context, PATIENCE_WITH_CACHE).map(Arc::new);
+        let at_hand = || cached().or_else(|| earlier.clone());
+        let soon = if is_first { None } else { at_hand() };
+        soon.or_else(|| search?.wait_until(until)).or_else(at_hand)
+    }
+
+    /// The search for a domain, begun now unless it is under way.
+    fn begin(self: &Arc<Self>, question: &Question) -> Begun {
         let mut state = self.state.lock();
         let earlier = state.earlier.get(&question.domain).filter(|(_, at)| at.elapsed() < EARLIER.0);
         let earlier = earlier.map(|(answer, _)| Arc::clone(answer));
-        if let Some(fetch) = state.under_way.get(&question.domain) {
-            return Begun { fetch: Some(Arc::clone(fetch)), is_first: false, earlier };
+        if let Some(search) = state.under_way.get(&question.domain) {
+            return Begun { search: Some(Arc::clone(search)), is_first: false, earlier };
         }
         if state.waiting.len() >= MOST_WAITING {
-            return Begun { fetch: None, is_first: false, earlier };
+            return Begun { search: None, is_first: false, earlier };
         }
         let is_first = state.idle_threads > state.waiting.len() || self.start_thread(&mut state);
         if state.threads == 0 {
-            return Begun { fetch: None, is_first, earlier }; // the system has no thread to give
+            return Begun { search: None, is_first, earlier }; // the system has no thread to give
         }
-        let fetch = Arc::new(Fetch::default());
-        state.under_way.insert(question.domain.clone(), Arc::clone(&fetch));
-        let (question, context) = (question.clone(), Arc::clone(context));
-        state.waiting.push_back(Work { question, context, fetch: Arc::clone(&fetch) });
+        let search = Arc::new(Search::default());
+        state.under_way.insert(question.domain.clone(), Arc::clone(&search));
+        state.waiting.push_back((question.clone(), Arc::clone(&search)));
         drop(state);
         self.has_work.notify_one();
-        Begun { fetch: Some(fetch), is_first, earlier }
-    }
-
-    /// Under another configuration the searches may come to something else.
-    fn forget_earlier(&self) {
-        self.state.lock().earlier.clear();
+        Begun { search: Some(search), is_first, earlier }
     }
 
     fn start_thread(self: &Arc<Self>, state: &mut State) -> bool {
-        let fetches = Arc::clone(self);
-        let has_room = state.threads < MOST_THREADS;
-        let has_started = has_room && thread::Builder::new().name("fetch".into()).spawn(move || fetches.work()).is_ok();
+        let searches = Arc::clone(self);
+        let start = || thread::Builder::new().name("search".into()).spawn(move || searches.work()).is_ok();
+        let has_started = state.threads < MOST_THREADS && start();
         state.threads += usize::from(has_started);
         has_started
     }
 
     fn work(&self) {
-        while let Some(Work { question, context, fetch }) = self.next() {
+        while let Some((question, search)) = self.next() {
             let began = Instant::now();
             // A fault of the library has been told when it came, and must not stop what comes after it.
-            let answer = panic::catch_unwind(AssertUnwindSafe(|| question.ask(&context, None)));
+            let answer = panic::catch_unwind(AssertUnwindSafe(|| question.ask(&self.context, None)));
             let answer = answer.ok().map(Arc::new);
             let missed = answer.clone().filter(|answer| answer.policy.is_none() && began.elapsed() >= PATIENCE);
             self.state.lock().end(question.domain, missed);
-            fetch.end(answer);
+            search.end(answer);
         }
     }
 
-    /// The next work; none if there has been nothing to do for a while.
-    fn next(&self) -> Option<Work> {
+    /// What to look for next; none if there has been nothing for a while.
+    fn next(&self) -> Option<(Question, Arc<Search>)> {
         let mut state = self.state.lock();
         let until = Instant::now() + IDLE_TIME;
         loop {
-            if let Some(work) = state.waiting.pop_front() {
-                return Some(work);
+            let work = state.waiting.pop_front();
+            if work.is_some() {
+                return work;
             }
-            state.idle_threads += 1;
-            let has_waited_long = self.has_work.wait_until(&mut state, until).timed_out();
-            state.idle_threads -= 1;
-            if has_waited_long && state.waiting.is_empty() {
+            if state.is_over || Instant::now() >= until {
                 state.threads -= 1;
                 return None;
             }
+            state.idle_threads += 1;
+            self.has_work.wait_until(&mut state, until);
+            state.idle_threads -= 1;
         }
+    }
+
+    fn release_threads(&self) {
+        self.state.lock().is_over = true;
+        self.has_work.notify_all();
     }
 }
 
@@ -194,7 +193,7 @@ impl State {
 
 /// The search for the policy of one domain, for all who ask for it.
 #[derive(Default)]
-struct Fetch {
+struct Search {
     outcome: Mutex<Outcome>,
     has_ended: Condvar,
 }
@@ -205,7 +204,7 @@ struct Outcome {
     answer: Option<Arc<Answer>>,
 }
 
-impl Fetch {
+impl Search {
     fn end(&self, answer: Option<Arc<Answer>>) {
         *self.outcome.lock() = Outcome { is_there: true, answer };
         self.has_ended.notify_all();

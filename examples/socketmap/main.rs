@@ -202,11 +202,11 @@ fn allow_descriptors(connections: u32) -> usize {
     if current.is_some_and(|current| current < wanted) {
         let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted.min(allowed)), maximum });
     }
-    let most = u64::from(connections).min(allowed.saturating_sub(OWN_DESCRIPTORS).max(1));
+    let most = u64::from(connections).min(allowed.saturating_sub(OWN_DESCRIPTORS).max(allowed / 2));
     if most < u64::from(connections) {
         log::say(
             Level::Warning,
-            &format!("{most} connections at most: the limit of open files is {allowed}, want {wanted}"),
+            &format!("takes {most} clients at most: the limit of open files is {allowed}, want {wanted}"),
         );
     }
     usize::try_from(most).unwrap_or(usize::MAX)
