@@ -1,7 +1,7 @@
-# make         builds the library and the command into target/release
+# make         builds the library, the command and the server for Sendmail and Postfix into target/release
 # make install installs them with the header, mtasts.pc, a static library, the manuals, completions, a sample configuration and
-#              units for systemd; DESTDIR, PREFIX, LIBDIR, INCLUDEDIR, BINDIR, UNITDIR, MANDIR, DOCDIR and the others below
-#              say where
+#              units for systemd; DESTDIR, PREFIX, LIBDIR, INCLUDEDIR, BINDIR, SBINDIR, UNITDIR, MANDIR, DOCDIR and the others
+#              below say where
 # make uninstall removes what `make install` put there, with the same variables
 # make demo    shows them at work on a small internet of its own
 # make check   installs what the tests need and runs all of them
@@ -23,6 +23,7 @@ LIBDIR ?= $(PREFIX)/lib
 PKGCONFIGDIR ?= $(LIBDIR)/pkgconfig
 INCLUDEDIR ?= $(PREFIX)/include
 BINDIR ?= $(PREFIX)/bin
+SBINDIR ?= $(PREFIX)/sbin
 MANDIR ?= $(PREFIX)/share/man
 DOCDIR ?= $(PREFIX)/share/doc/libmtasts
 UNITDIR ?= $(PREFIX)/lib/systemd/system
@@ -31,6 +32,7 @@ ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 SONAME := libmtasts.so.$(firstword $(subst ., ,$(VERSION)))
+UNITS := mtasts-refresh.service mtasts-refresh.timer mtasts-socketmap.service mtasts-socketmap.socket
 STAGE := $(TARGET)/release/stage
 RELEASE := packaging/reproducibly.sh $(CARGO)
 
@@ -55,17 +57,17 @@ ALIASES = $(shell for page in doc/man/*.3; do \
 BELOW = $(patsubst $(PREFIX)/%,$${prefix}/%,$(1))
 # What `make install` puts below DESTDIR.
 INSTALLED = $(addprefix $(LIBDIR)/,libmtasts.so.$(VERSION) $(SONAME) libmtasts.so libmtasts.a) \
-	$(PKGCONFIGDIR)/mtasts.pc $(INCLUDEDIR)/mtasts.h $(BINDIR)/mtasts \
-	$(foreach page,$(notdir $(wildcard doc/man/*.[135])),$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(page)) \
+	$(PKGCONFIGDIR)/mtasts.pc $(INCLUDEDIR)/mtasts.h $(BINDIR)/mtasts $(SBINDIR)/mtasts-socketmap \
+	$(foreach page,$(notdir $(wildcard doc/man/*.[1358])),$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(page)) \
 	$(foreach alias,$(ALIASES),$(MANDIR)/man3/$(lastword $(subst :, ,$(alias))).3) \
-	$(DOCDIR)/mtasts.toml $(addprefix $(UNITDIR)/,mtasts-refresh.service mtasts-refresh.timer) \
+	$(DOCDIR)/mtasts.toml $(addprefix $(UNITDIR)/,$(UNITS)) \
 	$(BASHDIR)/mtasts $(ZSHDIR)/_mtasts $(FISHDIR)/mtasts.fish
 # Only root has a cache of libraries, and only that of the machine itself.
 REFRESH_LIBRARIES = test -n "$(DESTDIR)" || test "$$(id -u)" != 0 || $(LDCONFIG)
 
 # Installs what `make` has built and builds nothing itself, so that root needs no toolchain.
 install: install-manuals
-	$(INSTALL) -d $(addprefix $(DESTDIR),$(LIBDIR) $(PKGCONFIGDIR) $(INCLUDEDIR) $(BINDIR) $(UNITDIR) $(BASHDIR) $(ZSHDIR) $(FISHDIR))
+	$(INSTALL) -d $(addprefix $(DESTDIR),$(LIBDIR) $(PKGCONFIGDIR) $(INCLUDEDIR) $(BINDIR) $(SBINDIR) $(UNITDIR) $(BASHDIR) $(ZSHDIR) $(FISHDIR))
 	$(INSTALL) -m 0644 $(TARGET)/release/libmtasts.so $(DESTDIR)$(LIBDIR)/libmtasts.so.$(VERSION)
 	ln -sf libmtasts.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libmtasts.so
@@ -75,15 +77,16 @@ install: install-manuals
 		packaging/mtasts.pc.in $(STAGE)/private > $(DESTDIR)$(PKGCONFIGDIR)/mtasts.pc
 	$(INSTALL) -m 0644 include/mtasts.h $(DESTDIR)$(INCLUDEDIR)/mtasts.h
 	$(INSTALL) -m 0755 $(TARGET)/release/mtasts $(DESTDIR)$(BINDIR)/mtasts
-	$(INSTALL) -m 0644 packaging/systemd/mtasts-refresh.service packaging/systemd/mtasts-refresh.timer $(DESTDIR)$(UNITDIR)
+	$(INSTALL) -m 0755 $(TARGET)/release/mtasts-socketmap $(DESTDIR)$(SBINDIR)/mtasts-socketmap
+	$(INSTALL) -m 0644 $(addprefix packaging/systemd/,$(UNITS)) $(DESTDIR)$(UNITDIR)
 	$(INSTALL) -m 0644 $(STAGE)/completions.bash $(DESTDIR)$(BASHDIR)/mtasts
 	$(INSTALL) -m 0644 $(STAGE)/completions.zsh $(DESTDIR)$(ZSHDIR)/_mtasts
 	$(INSTALL) -m 0644 $(STAGE)/completions.fish $(DESTDIR)$(FISHDIR)/mtasts.fish
 	$(REFRESH_LIBRARIES)
 
 install-manuals:
-	$(INSTALL) -d $(addprefix $(DESTDIR),$(MANDIR)/man1 $(MANDIR)/man3 $(MANDIR)/man5 $(DOCDIR))
-	for page in doc/man/*.[135]; do \
+	$(INSTALL) -d $(addprefix $(DESTDIR),$(MANDIR)/man1 $(MANDIR)/man3 $(MANDIR)/man5 $(MANDIR)/man8 $(DOCDIR))
+	for page in doc/man/*.[1358]; do \
 		$(INSTALL) -m 0644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/ || exit 1; \
 	done
 	umask 022; for alias in $(ALIASES); do \

@@ -64,6 +64,19 @@ const ELSEWHERE: &[(&[&str], &str, &str)] = &[
         "fn the_units_of_systemd_are_valid_and_start_a_command_that_there_is() {",
     ),
     (
+        &[
+            "mtasts-socketmap --listen inet:127.0.0.1:5461",
+            "mtasts-socketmap --listen unix:/run/mtasts/socketmap --config mtasts.toml",
+        ],
+        "tests/socketmap/sockets.rs",
+        "fn it_listens_on_all_that_it_is_told() {",
+    ),
+    (
+        &["sudo systemctl enable --now mtasts-socketmap.socket", "sudo systemctl reload mtasts-socketmap"],
+        "tests/socketmap/units.rs",
+        "fn the_units_are_valid_and_hardened_and_start_a_server_that_answers() {",
+    ),
+    (
         &["python3 -m venv mail", "mail/bin/pip install --no-index ./examples/python"],
         "tests/python.rs",
         "fn pip_installs_the_module_without_network_and_it_does_what_it_should() {",

@@ -17,7 +17,7 @@ use std::sync::LazyLock;
 static USUAL: LazyLock<Place> = LazyLock::new(|| Place::lasting(&[]));
 
 /// What is installed, without the manuals; those are the matter of `tests/manual.rs`.
-const FILES: [(&str, &str); 14] = [
+const FILES: [(&str, &str); 18] = [
     ("/usr/local/bin/mtasts", "755"),
     ("/usr/local/include/mtasts.h", "644"),
     ("/usr/local/lib/libmtasts.a", "644"),
@@ -27,10 +27,14 @@ const FILES: [(&str, &str); 14] = [
     ("/usr/local/lib/pkgconfig/mtasts.pc", "644"),
     ("/usr/local/lib/systemd/system/mtasts-refresh.service", "644"),
     ("/usr/local/lib/systemd/system/mtasts-refresh.timer", "644"),
+    ("/usr/local/lib/systemd/system/mtasts-socketmap.service", "644"),
+    ("/usr/local/lib/systemd/system/mtasts-socketmap.socket", "644"),
+    ("/usr/local/sbin/mtasts-socketmap", "755"),
     ("/usr/local/share/bash-completion/completions/mtasts", "644"),
     ("/usr/local/share/doc/libmtasts/mtasts.toml", "644"),
     ("/usr/local/share/fish/vendor_completions.d/mtasts.fish", "644"),
     ("/usr/local/share/man/man1/mtasts.1", "644"),
+    ("/usr/local/share/man/man8/mtasts-socketmap.8", "644"),
     ("/usr/local/share/zsh/site-functions/_mtasts", "644"),
 ];
 
@@ -41,7 +45,7 @@ fn versioned(text: &str) -> String {
 #[test]
 fn each_file_is_in_its_place_and_may_be_read_by_all() {
     let files = USUAL.files();
-    let is_other_manual = |file: &str| file.contains("/man/") && !file.ends_with("/mtasts.1");
+    let is_other_manual = |file: &str| file.contains("/man/") && !file.contains("/man1/") && !file.contains("/man8/");
     let found: Vec<(String, String)> =
         files.iter().filter(|(file, _)| !is_other_manual(file)).map(|(a, b)| (a.clone(), b.clone())).collect();
     assert_eq!(found, FILES.map(|(file, about)| (versioned(file), versioned(about))));
@@ -56,6 +60,8 @@ fn files_are_the_ones_of_the_sources_and_completions_are_whole() {
         ("/usr/local/include/mtasts.h", "include/mtasts.h"),
         ("/usr/local/share/doc/libmtasts/mtasts.toml", "examples/mtasts.toml"),
         ("/usr/local/lib/systemd/system/mtasts-refresh.timer", "packaging/systemd/mtasts-refresh.timer"),
+        ("/usr/local/lib/systemd/system/mtasts-socketmap.socket", "packaging/systemd/mtasts-socketmap.socket"),
+        ("/usr/local/share/man/man8/mtasts-socketmap.8", "doc/man/mtasts-socketmap.8"),
     ] {
         assert_eq!(fs::read(USUAL.path(installed)).unwrap(), fs::read(root().join(source)).unwrap(), "{installed}");
     }
@@ -94,6 +100,7 @@ fn each_directory_can_be_chosen_and_pkg_config_knows_them() {
         "INCLUDEDIR=/elsewhere/include",
         "MANDIR=/m",
         "BINDIR=/b",
+        "SBINDIR=/s",
         "UNITDIR=/u",
         "DOCDIR=/d",
         "BASHDIR=/c/bash",
@@ -112,6 +119,8 @@ fn each_directory_can_be_chosen_and_pkg_config_knows_them() {
         "/m/man1",
         "/m/man3",
         "/m/man5",
+        "/m/man8",
+        "/s",
         "/u",
         "/usr/lib/some-triplet",
         "/usr/lib/some-triplet/pkgconfig",

@@ -611,3 +611,42 @@ fn every_item_of_the_header_stands_below_a_comment() {
     }
     assert!(items > 150, "{items} items of the header are found");
 }
+
+// ---- mtasts-socketmap(8) ----
+
+fn server_help() -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_mtasts-socketmap")).arg("--help").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn mtasts_socketmap_8_has_the_options_exit_statuses_and_examples_of_the_help() {
+    let page = read("doc/man/mtasts-socketmap.8");
+    let help = server_help();
+    let shown = options_in_help(&help);
+    assert!(shown.len() > 8, "the help is read");
+    assert_eq!(options_in_page(&section(&page, ".Sh", "DESCRIPTION")), shown);
+    let synopsis: BTreeSet<String> = section(&page, ".Sh", "SYNOPSIS")
+        .iter()
+        .filter_map(|line| line.split_once("Fl "))
+        .flat_map(|(_, rest)| rest.split(" | ").map(|option| format!("-{}", option.split(' ').next().unwrap())))
+        .collect();
+    assert_eq!(synopsis, shown, "the synopsis");
+
+    let statuses = |lines: Vec<&str>, start: &str| -> BTreeSet<String> {
+        let numbers = lines.into_iter().filter_map(|line| line.strip_prefix(start)?.split(' ').next());
+        numbers.filter(|word| word.parse::<u8>().is_ok()).map(str::to_owned).collect()
+    };
+    let in_help = help.lines().skip_while(|line| *line != "Exit status:").take_while(|line| !line.is_empty());
+    assert_eq!(statuses(section(&page, ".Sh", "EXIT STATUS"), ".It "), statuses(in_help.collect(), "  "));
+    let examples = help.split_once("Examples:\n").unwrap().1.lines().map(|line| line.trim().replace('-', "\\-"));
+    for example in examples {
+        assert!(page.contains(&format!(".Dl {example}\n")), "{example}");
+    }
+    for map in ["sts", "postfix", "postfix-tlsrpt"] {
+        assert!(page.contains(&format!(".It Cm {map}\n")) && help.contains(&format!("`{map}`")), "{map}");
+    }
+    assert!(help.contains("[default: 1000]") && page.contains("by default 1000"));
+    assert!(help.contains("[default: 666]") && page.contains("By default it is 666"));
+}

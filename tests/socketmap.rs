@@ -10,6 +10,8 @@ mod framing;
 mod life;
 #[path = "socketmap/sockets.rs"]
 mod sockets;
+#[path = "socketmap/units.rs"]
+mod units;
 
 use mtasts_world::{Certificate, Hook, Response, Site, World, policy_body};
 use rustix::process::{Pid, Signal, kill_process};

@@ -45,6 +45,7 @@ impl Sandbox {
             symlink(library().with_extension(kind), release.join("libmtasts").with_extension(kind)).unwrap();
         }
         symlink(env!("CARGO_BIN_EXE_mtasts"), release.join("mtasts")).unwrap();
+        symlink(env!("CARGO_BIN_EXE_mtasts-socketmap"), release.join("mtasts-socketmap")).unwrap();
         symlink(env!("CARGO_BIN_EXE_mtasts"), programs.join("mtasts")).unwrap();
         let policy = policy_body("enforce", &["mx.example.com"], 604_800);
         for name in ["domains", "domains.txt"] {

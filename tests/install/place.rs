@@ -26,6 +26,7 @@ static TARGET: LazyLock<PathBuf> = LazyLock::new(|| {
         symlink(library().with_extension(kind), release.join("libmtasts").with_extension(kind)).unwrap();
     }
     symlink(env!("CARGO_BIN_EXE_mtasts"), release.join("mtasts")).unwrap();
+    symlink(env!("CARGO_BIN_EXE_mtasts-socketmap"), release.join("mtasts-socketmap")).unwrap();
     make(&target, &[], "all");
     target
 });
