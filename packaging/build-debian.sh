@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds the Debian packages: the source package from the files of this tree and the crates that it needs, and from that
-# libmtasts0, libmtasts-dev and mtasts-tools.
+# libmtasts0, libmtasts-dev, mtasts-tools and mtasts-socketmap.
 #
 #   packaging/build-debian.sh [DIRECTORY]     the packages go there, by default into target/debian
 #

@@ -150,7 +150,10 @@ expect "upgraded to" "$version" "$(within dpkg-query -W -f '${Version}' libmtast
 expect "an upgrade leaves the directory as it is" "mail 700" "$(owner)"
 expect "... and what is in it" "kept" "$(within cat /var/lib/mtasts/witness)"
 within test -e /etc/systemd/system/timers.target.wants/mtasts-refresh.timer || fault "the timer is not enabled"
-names="mtasts-tools libmtasts-dev libmtasts0"
+for unit in sockets.target.wants/mtasts-socketmap.socket multi-user.target.wants/mtasts-socketmap.service; do
+    ! within test -e "/etc/systemd/system/$unit" || fault "$unit: nobody has enabled it"
+done
+names="mtasts-socketmap mtasts-tools libmtasts-dev libmtasts0"
 within apt-get remove -y -q $names >"$work/apt.log" 2>&1 || { cat "$work/apt.log" >&2; fault "apt cannot remove them"; }
 expect "what is remembered outlives a removal" "kept" "$(within cat /var/lib/mtasts/witness)"
 within dpkg --purge $names >"$work/apt.log" 2>&1 || { cat "$work/apt.log" >&2; fault "dpkg cannot purge them"; }
@@ -172,7 +175,7 @@ unshare --mount --pid --fork --kill-child sh -c 'mount --bind "$0" "$0" && mount
     autopkgtest --quiet --no-built-binaries --summary-file "$work/summary" "$packages"/*.deb "$tree" -- chroot "$inside" \
     >"$work/autopkgtest.log" 2>&1 || { cat "$work/autopkgtest.log" >&2; fault "autopkgtest"; }
 cat "$work/summary"
-expect "tests that passed" 4 "$(grep -c 'PASS' "$work/summary")"
+expect "tests that passed" 5 "$(grep -c 'PASS' "$work/summary")"
 rm -rf --one-file-system "$inside"
 
 # ---- the README ----
