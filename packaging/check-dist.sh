@@ -24,7 +24,7 @@ rm -rf "$work/a-clone-elsewhere"
 tar -xzf "$tarball" -C "$work"
 (cd "$work/$name" && unset CARGO_TARGET_DIR && CARGO_HOME=$work/no-crates-here $without_network make >"$work/said" 2>&1) ||
     { tail -n 50 "$work/said" >&2; fail "the tarball does not build without network"; }
-for file in libmtasts.so mtasts stage/libmtasts.a; do
+for file in libmtasts.so mtasts mtasts-socketmap stage/libmtasts.a; do
     cmp "$target/release/$file" "$work/$name/target/release/$file" || fail "$file differs from the one built here"
     ! grep -q -a -F -e "$work" -e "$HOME/" "$work/$name/target/release/$file" || fail "$file has a path of this machine"
 done

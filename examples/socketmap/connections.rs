@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 const REQUEST_TIME: Duration = Duration::from_secs(10);
 /// A client may take so long to read a reply.
 const REPLY_TIME: Duration = Duration::from_secs(10);
-/// What one look into the cache file takes, several times over.
+/// Ten times what a look into the cache file takes, unoptimized. What is not used is not there.
 const STACK_BYTES: usize = 512 * 1024;
 /// A larger buffer is not kept between two replies.
 const KEPT_REPLY_BYTES: usize = 4096;

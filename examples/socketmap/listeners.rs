@@ -108,12 +108,23 @@ pub fn handed_over() -> Result<Vec<Listener>, String> {
             let unix = handed.take_unix_listener(index).ok().flatten().map(Socket::from);
             let inet = || handed.take_tcp_listener(index).ok().flatten().map(Socket::from);
             let socket = unix.or_else(inet);
-            let socket = socket.filter(|socket| socket.is_listener().unwrap_or(false));
+            let socket = socket.filter(listens);
             let wrong = || format!("socket {index} of the service manager: want a stream socket that listens");
             let socket = socket.ok_or_else(wrong)?;
             Listener::new(socket, None).map_err(|error| format!("socket {index} of the service manager: {error}"))
         })
         .collect()
+}
+
+#[cfg(target_os = "linux")]
+fn listens(socket: &Socket) -> bool {
+    socket.is_listener().unwrap_or(false)
+}
+
+/// Elsewhere nobody hands sockets over.
+#[cfg(not(target_os = "linux"))]
+fn listens(_: &Socket) -> bool {
+    true
 }
 
 fn listen_inet(host: &str, port: u16) -> Result<Vec<Listener>, String> {

@@ -53,13 +53,22 @@ impl Lookups {
             Ok(question) => question,
             Err(reply) => return (reply.to_owned(), None),
         };
-        let searches = Arc::clone(&*self.searches.read());
-        let recalled = searches.context.recall(&question.domain, Some(PATIENCE_WITH_CACHE)).map(Arc::new);
-        let Some(answer) = recalled.or_else(|| searches.look_for(&question, arrived + PATIENCE)) else {
-            return (question.reply_later(), None);
-        };
+        let current = self.searches.read();
+        if let Some(answer) = current.context.recall(&question.domain, Some(PATIENCE_WITH_CACHE)) {
+            drop(current);
+            return self.told(&question, &answer);
+        }
+        let searches = Arc::clone(&current);
+        drop(current);
+        match searches.look_for(&question, arrived + PATIENCE) {
+            Some(answer) => self.told(&question, &answer),
+            None => (question.reply_later(), None),
+        }
+    }
+
+    fn told(&self, question: &Question, answer: &Answer) -> (String, Option<String>) {
         let why = self.log.wants(Level::Debug).then(|| answer.text().into_owned());
-        (question.reply(&answer), why)
+        (question.reply(answer), why)
     }
 }
 
@@ -214,5 +223,68 @@ impl Search {
         let mut outcome = self.outcome.lock();
         while !outcome.is_there && !self.has_ended.wait_until(&mut outcome, until).timed_out() {}
         outcome.answer.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mtasts::config::Settings;
+    use mtasts::time::{Clock, SystemClock, UnixTime};
+    use mtasts_world::{World, policy_body};
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    /// The time of the system and so many seconds.
+    struct Ahead(Arc<AtomicI64>);
+
+    impl Clock for Ahead {
+        fn now(&self) -> UnixTime {
+            UnixTime(SystemClock.now().0 + self.0.load(Ordering::SeqCst))
+        }
+    }
+
+    fn question(domain: &str) -> Question {
+        Question::read(format!("sts {domain}").as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn who_has_a_policy_waits_for_no_thread_and_what_waits_is_bounded() {
+        let world = World::start();
+        let settings = Settings {
+            cache: world.make_cache(),
+            nameservers: vec![world.dns_addr()],
+            https_port: world.https_addr().port(),
+            ca_file: Some(world.ca_file().to_owned()),
+            allow_private_addresses: true,
+            ..Settings::default()
+        };
+        world.publish("good.test", "1", policy_body("enforce", &["mx.good.test"], 604_800));
+        let ahead = Arc::new(AtomicI64::new(0));
+        let searches = Searches::new(Context::with_clock(settings, Box::new(Ahead(Arc::clone(&ahead)))));
+        let good = question("good.test");
+        let soon = || Instant::now() + PATIENCE;
+        assert!(searches.look_for(&good, soon()).unwrap().policy.is_some());
+
+        // Nobody answers any more, and each thread has a domain of its own to wait for.
+        world.dns_off(true);
+        for number in 0..MOST_THREADS {
+            assert!(searches.begin(&question(&format!("{number}.test"))).is_first);
+        }
+        ahead.store(2 * 3600, Ordering::SeqCst);
+        assert!(searches.context.recall(&good.domain, None).is_none(), "a look at the record is due");
+        let began = Instant::now();
+        let answer = searches.look_for(&good, soon()).unwrap();
+        assert!(answer.policy.is_some() && began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+
+        // That one waits for a thread now.
+        for number in 1..MOST_WAITING {
+            let begun = searches.begin(&question(&format!("waiting{number}.test")));
+            assert!(begun.search.is_some() && !begun.is_first, "{number}");
+        }
+        assert!(searches.begin(&question("beyond.test")).search.is_none());
+        assert!(searches.begin(&question("7.test")).search.is_some(), "it is under way");
+        assert!(searches.look_for(&question("beyond.test"), soon()).is_none());
+        assert!(began.elapsed() < PATIENCE, "nobody has waited");
+        assert_eq!(searches.state.lock().threads, MOST_THREADS);
     }
 }
