@@ -37,6 +37,7 @@ need strace strace
 need tmux tmux
 need systemd-analyze systemd
 need update-ca-certificates ca-certificates
+need m4 m4
 has_exim || missing="$missing exim4-daemon-heavy"
 pkg-config --exists sqlite3 2>/dev/null || missing="$missing libsqlite3-dev"
 # The Python of Debian, whose modules are packages.
@@ -81,6 +82,27 @@ if [ -n "${missing# }" ]; then
         echo "tools: tests that need them say SKIPPED; install them as root with"
         echo "tools:   apt-get install --no-install-recommends $missing"
     fi
+fi
+
+# Sendmail and Postfix cannot be installed beside Exim, so that they are only unpacked. Their libraries can.
+unpack() {
+    "$(dirname "$0")/mta/unpack.sh" "$@" || { echo "tools: could not unpack $1" >&2; exit 1; }
+    shift
+    libraries=
+    for library in $(apt-cache depends "$@" | sed -n 's/^ *\(Pre\)\{0,1\}Depends: \(lib[^:]*\)$/\2/p'); do
+        [ "$(dpkg-query -W -f '${db:Status-Status}' "$library" 2>/dev/null)" = installed ] || libraries="$libraries $library"
+    done
+    if [ -n "$libraries" ]; then
+        echo "tools: installing$libraries"
+        # shellcheck disable=SC2086  # a list of words
+        install_packages $libraries || { echo "tools: apt-get could not install:$libraries" >&2; exit 1; }
+    fi
+}
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    unpack sendmail sendmail-bin sendmail-base sendmail-cf
+    unpack postfix postfix
+else
+    echo "tools: Sendmail and Postfix are unpacked by root on Debian alone"
 fi
 
 minor=$(rust_minor)
