@@ -102,33 +102,38 @@ const ELSEWHERE: &[(&[&str], &str, &str)] = &[
     (&["journalctl -t libmtasts"], "src/sys/log.rs", "fn a_line_arrives_with_facility_mail_and_a_name() {"),
 ];
 
-/// What the tests with Exim run of `examples/exim/README.md`: whole parts of it, and lines that they look up by a pattern.
-const EXIM: &str = "examples/exim/README.md";
+/// The mail servers whose tests in `tests/NAME` run `examples/NAME/README.md`: whole parts of it, and lines that they look up
+/// by a pattern.
+const MAIL_SERVERS: &[&str] = &["exim"];
 
-struct EximTests {
+struct MailServerTests {
+    document: String,
     scripts: String,
     looked_up: BTreeSet<String>,
 }
 
-impl EximTests {
-    fn new() -> Self {
-        let scripts: String = below("tests/exim", |name| name.ends_with(".sh")).iter().map(|name| read(name)).collect();
+impl MailServerTests {
+    fn new(name: &str) -> Self {
+        let document = format!("examples/{name}/README.md");
+        let scripts: String =
+            below(&format!("tests/{name}"), |name| name.ends_with(".sh")).iter().map(|name| read(name)).collect();
         let patterns = scripts.split("$(readme_line ").skip(1).filter_map(|rest| {
             let quote = rest.chars().next().filter(|quote| matches!(quote, '\'' | '"'))?;
             rest[1..].split(quote).next().filter(|pattern| !pattern.contains('$') || quote == '\'')
         });
         let first_match = |pattern: &str| {
-            let grep = Command::new("grep").args(["-m", "1", "-e", pattern]).arg(root().join(EXIM)).output().unwrap();
+            let grep =
+                Command::new("grep").args(["-m", "1", "-e", pattern]).arg(root().join(&document)).output().unwrap();
             without_remark(String::from_utf8(grep.stdout).unwrap().trim()).to_owned()
         };
         let looked_up = patterns.map(first_match).collect();
-        Self { scripts, looked_up }
+        Self { document, scripts, looked_up }
     }
 
     fn run(&self, line: &Line) -> bool {
-        let is_step = line.heading.starts_with("### ") && self.scripts.contains("grep '^### [0-9]\\. '");
+        let is_step = line.heading.starts_with("### ") && self.scripts.contains("follow_all_steps ");
         let is_followed = self.scripts.contains(&format!("follow_readme \"{}\"", line.heading));
-        line.document == EXIM && (is_step || is_followed) || self.looked_up.contains(&line.text)
+        line.document == self.document && (is_step || is_followed) || self.looked_up.contains(&line.text)
     }
 }
 
@@ -191,9 +196,11 @@ fn is_run_here(text: &str) -> bool {
 
 #[test]
 fn each_command_line_of_a_document_is_run_here_or_by_the_test_that_is_named() {
-    let exim = EximTests::new();
-    let is_elsewhere =
-        |line: &Line| ELSEWHERE.iter().any(|(lines, ..)| lines.contains(&line.text.as_str())) || exim.run(line);
+    let mail_servers: Vec<MailServerTests> = MAIL_SERVERS.iter().map(|name| MailServerTests::new(name)).collect();
+    let is_elsewhere = |line: &Line| {
+        ELSEWHERE.iter().any(|(lines, ..)| lines.contains(&line.text.as_str()))
+            || mail_servers.iter().any(|mail_server| mail_server.run(line))
+    };
     let lines = all_lines();
     let unknown: Vec<String> = lines
         .iter()

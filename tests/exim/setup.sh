@@ -1,60 +1,22 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # some variables are run.sh's, some for situation.sh
-# Read by run.sh inside the namespaces: builds the private machine and starts the
-# world. Leaves behind what situation.sh and the cases use: $library and the other
-# paths, configure_exim, configure_mtasts and tell_world.
+# Read by run.sh inside the namespaces, after tests/mta/machine.sh: puts Exim on the
+# private machine and starts the world. Leaves behind what situation.sh and the cases
+# use: the paths and configure_exim.
 
 set -e
-umask 022
-work=$1
-mount -t tmpfs -o mode=0755 tmpfs "$work"
-cp "$2" "$work/libmtasts.so"
-cp "$3" "$work/mtasts-world"
-# What `make install` and the commands of examples/exim/README.md need.
-source=$work/source
-mkdir "$source" "$source/examples" "$source/doc"
-(cd "$here/../.." && cp -r Makefile Cargo.toml README.md abi include packaging "$source" && cp -r examples/exim examples/mtasts.toml "$source/examples" && cp -r doc/man "$source/doc")
-readme=$source/examples/exim/README.md
-command=$(dirname "$2")/mtasts
-[ -f "$command" ] || command=$(dirname "$2")/../mtasts
-archive=$(realpath "$(dirname "$2")")/libmtasts.a
-shift 3
-only=("$@")
-library=$work/libmtasts.so
-world_dir=$work/world
-mkdir "$world_dir"
+begin_machine exim "$@"
 
-ip link set lo up
-
-# A private /etc, so that files can be added that the machine does not have.
 # The package's own Exim configuration is in it, and nothing that is local.
-cp -a /etc "$work/etc"
-rm -rf "$work/etc/exim4" "$work/etc/resolv.conf" "$work/etc/hosts" "$work/etc/mailname"
+make_private_etc exim4
 dpkg-query -L exim4-config | grep '^/etc/exim4/' | while read -r path; do
     if [ -d "$path" ]; then mkdir -p "$work$path"; else cp -p "$path" "$work$path"; fi
 done
 pristine=$work/pristine
 cp -a "$work/etc/exim4" "$pristine"
-printf 'nameserver 127.0.0.1\noptions trust-ad\n' >"$work/etc/resolv.conf"
-echo "127.0.0.1 localhost" >"$work/etc/hosts"
-echo "sender.test" >"$work/etc/mailname"
 echo "u: :blackhole:" >>"$work/etc/aliases"
-mount --bind "$work/etc" /etc
-
-# A private /dev: what is logged to /dev/log stays here.
-mkdir "$work/dev"
-for device in null zero full random urandom tty; do
-    touch "$work/dev/$device"
-    mount --bind "/dev/$device" "$work/dev/$device"
-done
-ln -s /proc/self/fd "$work/dev/fd"
-mount --rbind "$work/dev" /dev
-
-private_directory() { # PATH MODE OWNER
-    mount -t tmpfs -o "mode=$2" tmpfs "$1"
-    chown "$3" "$1"
-}
-private_directory /usr/local 0755 root:root
-[ ! -d /var/cache/ldconfig ] || private_directory /var/cache/ldconfig 0700 root:root
+use_private_etc
+make_private_dev
+make_private_usr_local
 private_directory /var/lib 0755 root:root
 mkdir /var/lib/exim4
 private_directory /var/spool/exim4 0750 Debian-exim:Debian-exim
@@ -63,10 +25,7 @@ private_directory /var/mail 2775 root:mail
 install -d -m 0750 -o Debian-exim -g Debian-exim /var/lib/mtasts
 mainlog=/var/log/exim4/mainlog
 
-# There is no systemd in here, and mostly no daemon: only the call is noted.
-systemctl() { echo "$*" >>"$work/systemctl"; }
-export work
-export -f systemctl
+pretend_systemctl
 
 # configure_exim TYPE [split|unsplit] [MACRO...]: Debian's configuration with the
 # drop-ins put in by the commands of examples/exim/README.md. $relay_domains are
@@ -131,68 +90,6 @@ macros() {
     else
         echo /etc/exim4/exim4.conf.localmacros
     fi
-}
-
-# The indented lines below a heading of examples/exim/README.md are commands.
-readme_commands() { # HEADING
-    awk -v "heading=$1" '/^##/ { here = $0 == heading } here && sub(/^    /, "")' "$readme"
-}
-
-# Runs them, each below the other, as they stand there.
-follow_readme() { # HEADING
-    local commands
-    commands=$(readme_commands "$1")
-    [ -n "$commands" ] || { echo "no commands below '$1'" >&2; return 1; }
-    (cd "$source" && bash -euc "$commands")
-}
-
-# The policy hosts are on loopback too, hence the permission.
-configure_mtasts() {
-    echo "allow_private_addresses = true" >/etc/mtasts.toml
-}
-
-# The world is told things on its standard input and answers each with a line.
-scene=$work/scene
-start_world() {
-    echo "dns sender.test A 127.0.0.1" >"$scene"
-    mkfifo "$work/to_world"
-    "$work/mtasts-world" --dir "$world_dir" --dns 127.0.0.1:53 --https 127.0.0.1:443 "$scene" \
-        <"$work/to_world" >"$work/world.out" 2>"$work/world.err" &
-    exec 8>"$work/to_world"
-    world_answers=0
-    # shellcheck disable=SC2119
-    tell_world || { echo "$world_answer"; exit 1; }
-    mkdir -p /etc/ssl/certs
-    cp "$world_dir/ca.pem" /etc/ssl/certs/ca-certificates.crt
-}
-
-# shellcheck disable=SC2120 # situation.sh and the cases pass some
-tell_world() { # a command, or nothing to await the first answer
-    [ $# = 0 ] || echo "$*" >&8
-    world_answers=$((world_answers + 1))
-    for _ in $(seq 400); do
-        world_answer=$(sed -n "${world_answers}p" "$work/world.out")
-        [ -z "$world_answer" ] || break
-        sleep 0.025
-    done
-    [ -n "$world_answer" ] || world_answer="no answer from the world: $(cat "$work/world.err")"
-    case $world_answer in
-        error* | no*) return 1 ;;
-    esac
-}
-
-# What is sent to the system log, line by line.
-start_syslog() {
-    : >"$work/syslog"
-    perl -MSocket -e '
-        socket(LOG, AF_UNIX, SOCK_DGRAM, 0) && bind(LOG, sockaddr_un("/dev/log")) && chmod(0666, "/dev/log") or die "$!\n";
-        open(OUT, ">>", $ARGV[0]) or die "$!\n";
-        while (defined recv(LOG, $line, 65536, 0)) { syswrite(OUT, "$line\n") }
-    ' "$work/syslog" &
-    for _ in $(seq 100); do
-        [ ! -S /dev/log ] || break
-        sleep 0.01
-    done
 }
 
 start_syslog

@@ -63,7 +63,7 @@ queued_messages_for_an_enforced_domain_are_each_checked() {
     delivered_to mx
     over_verified_tls mx
     connections mx 3
-    [ "$(exim_log | grep -c "=> u@$d .* CV=yes")" = 3 ] || wrong "not every message was checked"
+    [ "$(mail_log | grep -c "=> u@$d .* CV=yes")" = 3 ] || wrong "not every message was checked"
 }
 
 # The MX names of both domains lead to one host, which has a certificate for each.
@@ -276,7 +276,7 @@ retries_end() { # LOGGED-IN-THE-LAST-TRY
     deferred
     for _ in $(seq 60); do
         run_queue
-        exim_log | grep -Eq "\*\* u@$d" && break
+        mail_log | grep -Eq "\*\* u@$d" && break
         sleep 0.1
     done
     bounced

@@ -55,7 +55,7 @@ two_hundred_recipients_at_one_domain_make_one_child() {
     send_traced "${recipients[@]}"
     works_as Debian-exim "$(asks_dns)"
     local arrived
-    arrived=$(exim_log | grep -c "[=-]> u[0-9]*@$d R=mtasts .*CV=yes")
+    arrived=$(mail_log | grep -c "[=-]> u[0-9]*@$d R=mtasts .*CV=yes")
     [ "$arrived" = 200 ] || wrong "$arrived of 200 were delivered"
     over_verified_tls mx
 }
