@@ -10,24 +10,12 @@
 
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=tests/mta/outside.sh
 . "$here/../mta/outside.sh"
 
-if [ "${1-}" = --inside ]; then
-    shift
-    . "$here/../mta/machine.sh"
-    . "$here/setup.sh"
-    . "$here/../mta/words.sh"
-    . "$here/situation.sh"
-    play_cases
-    exit
-fi
-
-[ $# -ge 2 ] || { sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2; }
-for file in "$1" "$2"; do
-    [ -f "$file" ] || { echo "$0: $file: no such file" >&2; exit 2; }
-done
 need_programs exim4 update-exim4.conf strace
 exim4 -bV 2>/dev/null | grep -q Expand_dlfunc || cannot_run "this exim4 has no dlfunc (exim4-daemon-heavy has)"
 
+# shellcheck disable=SC2034 # outside.sh reads it
 left_alone=(/etc/exim4 /var/lib/exim4 /var/spool/exim4 /var/log/exim4)
 run_inside "$@"

@@ -1,6 +1,6 @@
-# shellcheck shell=bash disable=SC2034,SC2154 # $here and $left_alone are those of run.sh
-# Read by the run.sh of each mail server: what comes before the namespaces and after
-# them. Everything between happens in namespaces of its own: mounts, network and
+# shellcheck shell=bash disable=SC1091,SC2034,SC2154 # $here and $left_alone are those of run.sh
+# Read by the run.sh of each mail server, with its arguments: what comes before the
+# namespaces and after them. Everything between happens in namespaces of its own: mounts, network, name and
 # processes. The mail server sees a private /etc, /dev, spool and log, and ports 25,
 # 53 and 443 of a loopback that nobody else has. Every process dies with the script.
 # At the end the machine's own files are compared with what they were.
@@ -20,7 +20,7 @@ need_programs() {
     for program in unshare ip mount timeout perl "$@"; do
         command -v "$program" >/dev/null || cannot_run "$program is not installed"
     done
-    unshare -m -n -p -f true 2>/dev/null || cannot_run "this machine allows no namespaces"
+    unshare -m -n -p -u -f true 2>/dev/null || cannot_run "this machine allows no namespaces"
 }
 
 # What tests/tools.sh has unpacked is beside the profile that LIBRARY was built with.
@@ -38,7 +38,7 @@ machine() {
         /var/lib/mtasts /var/mail -printf '%p %M %u:%g %s %T@ %l\n' 2>/dev/null | sort
 }
 
-# Runs the run.sh that calls it, with --inside before its arguments.
+# Runs the run.sh that reads this, with --inside before its arguments.
 run_inside() { # LIBRARY WORLD [CASE...], with ${left_alone[@]}
     local inside passed failed difference
     work=$(mktemp -d "/tmp/mtasts-$(basename "$here").XXXXXX")
@@ -47,7 +47,7 @@ run_inside() { # LIBRARY WORLD [CASE...], with ${left_alone[@]}
     : >"$work/tally"
 
     # The tally is handed over as descriptor 9: inside, $work is another file system.
-    unshare -m -n -p -f --kill-child --mount-proc \
+    unshare -m -n -p -u -f --kill-child --mount-proc \
         bash "$here/run.sh" --inside "$work" "$(realpath "$1")" "$(realpath "$2")" "${@:3}" \
         9>"$work/tally" </dev/null
     inside=$?
@@ -64,3 +64,18 @@ run_inside() { # LIBRARY WORLD [CASE...], with ${left_alone[@]}
     echo "$passed passed, $failed failed"
     [ "$failed" = 0 ]
 }
+
+if [ "${1-}" = --inside ]; then
+    shift
+    . "$here/../mta/machine.sh"
+    . "$here/setup.sh"
+    . "$here/../mta/words.sh"
+    . "$here/situation.sh"
+    play_cases
+    exit
+fi
+
+[ $# -ge 2 ] || { sed -n '2,/^# tests.mta/s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+for file in "$1" "$2"; do
+    [ -f "$file" ] || { echo "$0: $file: no such file" >&2; exit 2; }
+done
