@@ -2,18 +2,20 @@
 
 use super::domain::check_policy_name;
 use super::{DomainError, MxHost};
+use smol_str::SmolStr;
 use std::fmt;
 
-/// One `mx` value of a policy: a host name, or `*.` and a domain. Kept in lower case.
+/// One `mx` value of a policy: a host name, or `*.` and a domain. Kept in lower case, and where it is short, without a
+/// further walk to memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MxPattern(Box<str>);
+pub struct MxPattern(SmolStr);
 
 impl MxPattern {
     /// Reads `["*."] Domain` (RFC 8461 section 3.2): A-labels, no final dot, no other star.
     pub fn parse(value: &[u8]) -> Result<Self, DomainError> {
         // The limit of a name counts what stands behind the star.
         check_policy_name(value.strip_prefix(b"*.").unwrap_or(value))?;
-        Ok(Self(String::from_utf8_lossy(value).to_ascii_lowercase().into()))
+        Ok(Self(SmolStr::from(String::from_utf8_lossy(value).to_ascii_lowercase())))
     }
 
     /// The pattern in lower case.
