@@ -38,6 +38,8 @@ need tmux tmux
 need systemd-analyze systemd
 need update-ca-certificates ca-certificates
 need m4 m4
+[ "$(id -u)" != 0 ] || need mmdebstrap mmdebstrap
+pkg-config --exists milter 2>/dev/null || missing="$missing libmilter-dev"
 has_exim || missing="$missing exim4-daemon-heavy"
 pkg-config --exists sqlite3 2>/dev/null || missing="$missing libsqlite3-dev"
 # The Python of Debian, whose modules are packages.
@@ -51,7 +53,6 @@ if [ "${1:-}" = packages ]; then
     need dpkg-buildpackage dpkg-dev
     need xz xz-utils
     need lintian lintian
-    need mmdebstrap mmdebstrap
     need autopkgtest autopkgtest
     need python3 python3
 fi
@@ -100,7 +101,11 @@ unpack() {
 }
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     unpack sendmail sendmail-bin sendmail-base sendmail-cf
-    unpack postfix postfix
+    # Two releases of Postfix, the older one of Debian 12 and one that knows policies.
+    for root in "postfix-3.7 bookworm" "postfix-3.10 trixie"; do
+        # shellcheck disable=SC2086  # a list of words
+        "$(dirname "$0")/mta/root.sh" $root postfix || { echo "tools: could not unpack $root" >&2; exit 1; }
+    done
 else
     echo "tools: Sendmail and Postfix are unpacked by root on Debian alone"
 fi
