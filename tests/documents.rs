@@ -104,7 +104,7 @@ const ELSEWHERE: &[(&[&str], &str, &str)] = &[
 
 /// The mail servers whose tests in `tests/NAME` run `examples/NAME/README.md`: whole parts of it, and lines that they look up
 /// by a pattern.
-const MAIL_SERVERS: &[&str] = &["exim", "sendmail"];
+const MAIL_SERVERS: &[&str] = &["exim", "sendmail", "postfix"];
 
 struct MailServerTests {
     document: String,

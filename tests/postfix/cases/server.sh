@@ -1,0 +1,122 @@
+# shellcheck shell=bash disable=SC2154 # $d and the like come from words.sh
+# What becomes of mail while mtasts-socketmap comes and goes.
+
+absent_server_holds_the_message_until_it_is_back() {
+    policy enforce "mx.$d"
+    mx 10 mx
+    stop_server
+    send
+    held_back
+    untouched mx
+    start_server
+    try_again
+    delivered_to mx
+    over_verified_tls mx
+}
+
+hanging_server_lets_nothing_through() {
+    policy enforce "mx.$d"
+    mx 10 mx starttls=absent
+    kill -STOP "$server"
+    load_scene
+    mark
+    hand_in
+    # It has asked, and waits.
+    for _ in $(seq 200); do
+        [ "$(postqueue -p | grep -c '\*')" = 1 ] && break
+        sleep 0.02
+    done
+    sleep 1
+    untouched mx
+    kill -CONT "$server"
+    settled
+    deferred
+    logged 'TLS is required, but was not offered'
+}
+
+# RFC 8461 section 5.1: what has been cached stays in force.
+restarted_server_knows_what_it_knew() {
+    policy enforce "mx.$d"
+    mx 10 mx
+    send
+    delivered_to mx
+    stop_server
+    forget
+    record "_mta-sts.$d" SERVFAIL
+    load_scene
+    start_server
+    answers "$address:postfix" "$d" "secure match=mx\.$d servername=hostname"
+}
+
+hanging_up_is_no_failure() {
+    policy enforce "mx.$d"
+    mx 10 mx
+    send
+    delivered_to mx
+    # The same process of Postfix has a connection to the server that is gone.
+    stop_server
+    start_server
+    policy_for "other.$d" enforce "mx.$d"
+    record "other.$d" MX 10 "mx.$d"
+    send "u@other.$d"
+    delivered_to mx "other.$d"
+    over_verified_tls mx
+}
+
+# 20 messages for each of four domains, one after the other, while it is told to read its configuration anew.
+mail_goes_on_while_the_server_is_reloaded() {
+    mail_flows 20 reload_server
+    not_logged 'status=(deferred|bounced)'
+    all_has_arrived 20
+}
+
+mail_goes_on_while_the_server_is_restarted() {
+    mail_flows 20 restart_server
+    local try
+    for try in $(seq 20); do
+        [ "$(arrived | wc -l)" -lt 80 ] || break
+        postqueue -f
+        sleep 0.5
+    done
+    not_logged 'status=bounced'
+    all_has_arrived 20
+}
+
+restart_server() { # gracefully
+    stop_server
+    start_server
+}
+
+mail_flows() { # N DISTURBANCE
+    local message disturber
+    policy_for "strict.$d" enforce "mx.$d"
+    policy_for "wild.$d" enforce "*.$d"
+    policy_for "testing.$d" testing "mx.$d"
+    for message in strict wild testing free; do
+        record "$message.$d" MX 10 "mx.$d"
+        record "$message.$d" MX 5 "clear.$d"
+    done
+    receiver mx
+    receiver clear starttls=absent
+    load_scene
+    mark
+    for message in $(seq "$1"); do
+        hand_in "$message@strict.$d" "$message@wild.$d" "$message@testing.$d" "$message@free.$d"
+        [ $((message % 4)) != 0 ] || "$2"
+    done
+    for _ in $(seq 400); do
+        [ "$(mail_log | grep -c ' to=<.* status=')" -lt $((4 * $1)) ] || break
+        sleep 0.05
+    done
+}
+
+arrived() { # prints N@KIND
+    smtp_log | sed -n "s/.* delivered .*to=<\([0-9]*@[a-z]*\)\.$d> .*/\1/p"
+}
+
+all_has_arrived() { # N
+    holds "$(arrived | wc -l) messages arrived, want $((4 * $1))" [ "$(arrived | wc -l)" = $((4 * $1)) ]
+    holds "each arrived once" [ "$(arrived | sort | uniq | wc -l)" = $((4 * $1)) ]
+    smtp_log | grep delivered | grep -E "@(strict|wild)\.$d" | grep -Fq tls=no && wrong "enforced mail went in clear"
+    holds "testing is no constraint" [ "$(smtp_log | grep delivered | grep "@testing\.$d" | grep -Fc tls=no)" = "$1" ]
+}

@@ -1,0 +1,60 @@
+#!/bin/bash
+# Sends mail through real Postfixes that ask mtasts-socketmap, and looks at what
+# comes of it: 3.7, which only knows the names in certificates, and 3.10, which
+# knows the policy.
+#
+#   tests/postfix/run.sh LIBRARY WORLD [CASE...]
+#
+# LIBRARY is the built libmtasts.so, with mtasts-socketmap beside it, and WORLD the
+# program mtasts-world. With names of cases (shell patterns), only those run, and with
+# `release` in the environment only with that Postfix. Root is needed, and what
+# tests/tools.sh unpacks.
+#
+# tests/mta/outside.sh says where this happens and what the exit status means.
+
+set -u
+here=$(cd "$(dirname "$0")" && pwd)
+. "$here/../mta/outside.sh"
+
+if [ "${1-}" = --inside ]; then
+    shift
+    . "$here/../mta/machine.sh"
+    . "$here/setup.sh"
+    . "$here/../mta/words.sh"
+    . "$here/situation.sh"
+    play_cases
+    exit
+fi
+
+[ $# -ge 2 ] || { sed -n '6p' "$0" >&2; exit 2; }
+for file in "$1" "$2"; do
+    [ -f "$file" ] || { echo "$0: $file: no such file" >&2; exit 2; }
+done
+need_programs chroot sqlite3 make cc
+
+left_alone=(/etc/postfix /var/lib/postfix /var/spool/postfix)
+# Each has a machine of its own, so that both can run at the same time.
+play() { # RELEASE LIBRARY WORLD [CASE...]
+    export release=$1
+    shift
+    need_unpacked "$1" "postfix-$release"
+    export unpacked
+    echo "Postfix $release:"
+    run_inside "$@"
+}
+
+case ${release-} in
+    '')
+        other=$(mktemp)
+        play 3.10 "$@" >"$other" 2>&1 &
+        (play 3.7 "$@")
+        first=$?
+        wait $!
+        second=$?
+        cat "$other"
+        rm -f "$other"
+        [ "$first" != 0 ] || exit $second
+        exit $first
+        ;;
+    *) play "$release" "$@" ;;
+esac
