@@ -14,12 +14,9 @@ make_private_etc postfix passwd- group- mtasts-socketmap
 cp -a "$unpacked/etc/postfix" "$work/etc/"
 cp "$unpacked/usr/share/postfix/master.cf.dist" "$work/etc/postfix/master.cf"
 cp "$unpacked/usr/share/postfix/main.cf.debian" "$work/etc/postfix/main.cf"
-for user in postfix:990:990 mtasts:992:992; do
-    IFS=: read -r name uid gid <<<"$user"
-    sed -i "/^$name:/d" "$work/etc/passwd" "$work/etc/group"
-    echo "$name:x:$uid:$gid::/nonexistent:/usr/sbin/nologin" >>"$work/etc/passwd"
-    echo "$name:x:$gid:" >>"$work/etc/group"
-done
+sed -i '/^\(postfix\|mtasts\):/d' "$work/etc/passwd" "$work/etc/group"
+echo "postfix:x:990:990::/var/spool/postfix:/usr/sbin/nologin" >>"$work/etc/passwd"
+echo "postfix:x:990:" >>"$work/etc/group"
 sed -i '/^postdrop:/d' "$work/etc/group"
 echo "postdrop:x:991:" >>"$work/etc/group"
 use_private_etc
@@ -29,7 +26,6 @@ private_directory /run 0755 root:root
 private_directory /var/lib 0755 root:root
 private_directory /var/spool 0755 root:root
 private_directory /var/mail 2775 root:mail
-install -d -m 0750 -o mtasts -g mtasts /var/lib/mtasts
 
 # The root: what is written there goes away with $work.
 root=$work/root

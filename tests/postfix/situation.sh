@@ -201,6 +201,7 @@ archive=$work/libmtasts.a
 echo 'int mtasts_version;' | cc -x c -c -o "$work/object.o" - && ar rcs "$archive" "$work/object.o"
 pretend_build "$command" "$socketmap"
 follow_readme "### 1. The library and the server" >"$work/said" 2>&1 || echo "FAIL the README: $(cat "$work/said")"
+follow_readme "### 2. Its service" >"$work/said" 2>&1 || echo "FAIL the README: $(cat "$work/said")"
 unset CARGO RUSTC CARGO_TARGET_DIR
 start_server
 use_the_lines_of_the_readme >"$work/said" 2>&1 || echo "FAIL the README: $(cat "$work/said")"

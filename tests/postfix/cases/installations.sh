@@ -9,7 +9,7 @@ the_commands_of_the_readme_enforce_and_undo() {
     mx 10 mx starttls=absent
     load_scene
     use_the_lines_of_the_readme >"$work/said" 2>&1 || wrong "they end with $?: $(cat "$work/said")"
-    follow_readme "### 2. The server starts" >"$work/said" 2>&1 || wrong "it ends with $?: $(cat "$work/said")"
+    grep -qx "enable --now mtasts-socketmap.socket" "$work/systemctl" || wrong "systemd was told $(cat "$work/systemctl")"
     follow_readme "### 4. Postfix takes it over" >"$work/said" 2>&1 || wrong "it ends with $?: $(cat "$work/said")"
     holds "nothing else is changed" [ -z "$(diff -r "$stock" "$work/usual" | grep '^[<>]' | grep -v -e smtp_tls_CAfile -e smtp_tls_security_level -e smtp_tls_policy_maps)" ]
     mtasts_is_changed=yes # a key of the configuration may have been forgotten by the reload
@@ -31,7 +31,7 @@ the_commands_of_the_readme_enforce_and_undo() {
 }
 
 put_back() { # what undoing took away
-    install -d -m 0750 -o mtasts -g mtasts /var/lib/mtasts
+    follow_readme "### 2. Its service" >"$work/said" 2>&1 || wrong "it ends with $?: $(cat "$work/said")"
     configure_mtasts
     pretend_build "$command" "$socketmap"
     follow_readme "### 1. The library and the server" >"$work/said" 2>&1 || wrong "it ends with $?: $(cat "$work/said")"

@@ -10,6 +10,7 @@ milter_warms_the_cache() {
     accepted 1
     logged "mtasts-warm\[[0-9]+\]: $d: enforce: "
     cached "$d" 1
+    settled
     # Who delivers it asks nobody any more.
     dns_mark=$(size "$world_dir/dns.log")
     tell_world off https

@@ -120,3 +120,39 @@ all_has_arrived() { # N
     smtp_log | grep delivered | grep -E "@(strict|wild)\.$d" | grep -Fq tls=no && wrong "enforced mail went in clear"
     holds "testing is no constraint" [ "$(smtp_log | grep delivered | grep "@testing\.$d" | grep -Fc tls=no)" = "$1" ]
 }
+
+# As mtasts-socketmap.socket has it: the socket stays while the service is started anew, and nobody is turned away.
+mail_goes_on_while_the_service_is_restarted_behind_its_socket() {
+    stop_server
+    perl -MSocket -MPOSIX -e '
+        $^F = 9;
+        socket(S, PF_INET, SOCK_STREAM, 0) && setsockopt(S, SOL_SOCKET, SO_REUSEADDR, 1)
+            && bind(S, sockaddr_in(5461, INADDR_LOOPBACK)) && listen(S, 1024) or die "$!\n";
+        fileno(S) == 3 or POSIX::dup2(fileno(S), 3) or die "$!\n";
+        $SIG{TERM} = sub { kill TERM => $service; waitpid($service, 0); exit };
+        while (1) {
+            unless ($service = fork) {
+                @ENV{"LISTEN_FDS", "LISTEN_PID"} = (1, $$);
+                exec $ARGV[0] or die "$!\n";
+            }
+            open(PID, ">", $ARGV[1]) && print(PID $service) && close(PID);
+            waitpid($service, 0);
+        }
+    ' "$socketmap" "$work/service" 2>>"$work/socketmap.log" &
+    server=$!
+    mail_flows 20 restart_service
+    not_logged 'status=(deferred|bounced)'
+    all_has_arrived 20
+    stop_server
+}
+
+restart_service() { # and until there is another one
+    local before
+    before=$(cat "$work/service")
+    kill "$before"
+    for _ in $(seq 500); do
+        [ "$(cat "$work/service")" = "$before" ] || return
+        sleep 0.01
+    done
+    wrong "the service does not end"
+}
