@@ -68,7 +68,7 @@ mtasts() {
 
 listens=(--listen "$address" --listen unix:/run/mtasts/socketmap --listen unix:/var/spool/postfix/mtasts/socketmap)
 start_server() {
-    "$socketmap" "${listens[@]}" 2>>"$work/socketmap.log" &
+    "$installed" "${listens[@]}" 2>>"$work/socketmap.log" &
     server=$!
     for _ in $(seq 200); do
         (: </dev/tcp/127.0.0.1/5461) 2>/dev/null && return
@@ -203,6 +203,7 @@ pretend_build "$command" "$socketmap"
 follow_readme "### 1. The library and the server" >"$work/said" 2>&1 || echo "FAIL the README: $(cat "$work/said")"
 follow_readme "### 2. Its service" >"$work/said" 2>&1 || echo "FAIL the README: $(cat "$work/said")"
 unset CARGO RUSTC CARGO_TARGET_DIR
+installed=/usr/local/sbin/mtasts-socketmap
 start_server
 use_the_lines_of_the_readme >"$work/said" 2>&1 || echo "FAIL the README: $(cat "$work/said")"
 cp -a /etc/postfix "$work/usual"

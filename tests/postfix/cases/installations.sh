@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2154 # $d and the like come from words.sh
+# shellcheck shell=bash disable=SC2034,SC2154 # $d and the like come from words.sh
 # The README, word for word.
 
 the_commands_of_the_readme_enforce_and_undo() {
@@ -9,6 +9,7 @@ the_commands_of_the_readme_enforce_and_undo() {
     mx 10 mx starttls=absent
     load_scene
     use_the_lines_of_the_readme >"$work/said" 2>&1 || wrong "they end with $?: $(cat "$work/said")"
+    holds "the service listens there" grep -qx 'ListenStream=127.0.0.1:5461' /usr/local/lib/systemd/system/mtasts-socketmap.socket
     grep -qx "enable --now mtasts-socketmap.socket" "$work/systemctl" || wrong "systemd was told $(cat "$work/systemctl")"
     follow_readme "### 4. Postfix takes it over" >"$work/said" 2>&1 || wrong "it ends with $?: $(cat "$work/said")"
     holds "nothing else is changed" [ -z "$(diff -r "$stock" "$work/usual" | grep '^[<>]' | grep -v -e smtp_tls_CAfile -e smtp_tls_security_level -e smtp_tls_policy_maps)" ]
@@ -22,7 +23,7 @@ the_commands_of_the_readme_enforce_and_undo() {
     follow_readme "## Undo everything" >"$work/said" 2>&1 || wrong "it ends with $?: $(cat "$work/said")"
     [ -z "$(postconf -n smtp_tls_policy_maps)" ] || wrong "there is still $(postconf -n smtp_tls_policy_maps)"
     local left
-    left=$(find /usr/local/lib /usr/local/include /usr/local/bin /var/lib/mtasts /etc/mtasts.toml ! -type d 2>/dev/null)
+    left=$(find /usr/local/lib /usr/local/include /usr/local/bin /usr/local/sbin/mtasts* /var/lib/mtasts /etc/mtasts.toml ! -type d 2>/dev/null)
     [ -z "$left" ] || wrong "undoing leaves $left"
     try_again
     delivered_to mx

@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2154 # $d and the like come from words.sh
+# shellcheck shell=bash disable=SC2034,SC2154 # $d and the like come from words.sh
 # From other servers to this one, by the lines of the README.
 
 # The tables that postfix-mta-sts-resolver makes (its sqlite_cache.py), with rows as it writes them.

@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2154 # $d and the like come from words.sh
+# shellcheck shell=bash disable=SC2034,SC2154 # $d and the like come from words.sh
 # The milter of examples/milter, before smtpd.
 
 milter_warms_the_cache() {

@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2154 # $d and the like come from words.sh
+# shellcheck shell=bash disable=SC2034,SC2154 # $d and the like come from words.sh
 # Postfix 3.10 hands what it has read to a collector of TLS reports (RFC 8460), as JSON in a datagram.
 
 report_has_the_policy_as_it_was_told() {

@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2154 # $d and the like come from words.sh
+# shellcheck shell=bash disable=SC2034,SC2154 # $d and the like come from words.sh
 # What becomes of a message, row by row of what a domain and its hosts can be like.
 
 good_certificate_of_a_listed_host() {

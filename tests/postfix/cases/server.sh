@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2154 # $d and the like come from words.sh
+# shellcheck shell=bash disable=SC2034,SC2154 # $d and the like come from words.sh
 # What becomes of mail while mtasts-socketmap comes and goes.
 
 absent_server_holds_the_message_until_it_is_back() {
@@ -72,8 +72,7 @@ mail_goes_on_while_the_server_is_reloaded() {
 
 mail_goes_on_while_the_server_is_restarted() {
     mail_flows 20 restart_server
-    local try
-    for try in $(seq 20); do
+    for _ in $(seq 20); do
         [ "$(arrived | wc -l)" -lt 80 ] || break
         postqueue -f
         sleep 0.5
@@ -88,7 +87,7 @@ restart_server() { # gracefully
 }
 
 mail_flows() { # N DISTURBANCE
-    local message disturber
+    local message
     policy_for "strict.$d" enforce "mx.$d"
     policy_for "wild.$d" enforce "*.$d"
     policy_for "testing.$d" testing "mx.$d"
@@ -138,7 +137,7 @@ mail_goes_on_while_the_service_is_restarted_behind_its_socket() {
             open(PID, ">", $ARGV[1]) && print(PID $service) && close(PID);
             waitpid($service, 0);
         }
-    ' "$socketmap" "$work/service" 2>>"$work/socketmap.log" &
+    ' "$installed" "$work/service" 2>>"$work/socketmap.log" &
     server=$!
     mail_flows 20 restart_service
     not_logged 'status=(deferred|bounced)'

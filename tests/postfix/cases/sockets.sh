@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2154 # $d and the like come from words.sh
+# shellcheck shell=bash disable=SC2034,SC2154 # $d and the like come from words.sh
 # The server by a Unix socket. smtp(8) of Debian sees nothing but the queue's directory.
 
 socket_within_the_queue_directory() {
