@@ -23,6 +23,27 @@ milter_warms_the_cache() {
     end_milter
 }
 
+milter_as_the_readme_has_it() {
+    # There is no systemd in here.
+    systemd-run() { setpriv --reuid=mtasts --regid=mtasts --clear-groups "${@:3}" & }
+    export -f systemd-run
+    is_changed=yes
+    follow_readme "## While mail comes in" >"$work/said" 2>&1 || wrong "it ends with $?: $(cat "$work/said")"
+    await_port 8891
+    policy enforce "mx.$d"
+    mx 10 mx
+    load_scene
+    mark
+    submit "u@$d"
+    accepted 1
+    logged "mtasts-warm\[[0-9]+\]: $d: enforce: "
+    settled
+    delivered_to mx
+    over_verified_tls mx
+    pkill -x mtasts-warm || wrong "the milter has ended"
+    rm -f /usr/local/sbin/mtasts-warm
+}
+
 milter_refuses_nobody() {
     start_milter
     record "_mta-sts.$d" SILENT
@@ -54,11 +75,15 @@ start_milter() { # at a port of its own, since an earlier one may still be endin
     mark
     setpriv --reuid=mtasts --regid=mtasts --clear-groups "$source/examples/milter/warm" "inet:$port@127.0.0.1" 2>"$work/milter.err" &
     milter=$!
-    for _ in $(seq 200); do
-        (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null && return
+    await_port "$port"
+}
+
+await_port() { # PORT
+    for _ in $(seq 500); do
+        (: <"/dev/tcp/127.0.0.1/$1") 2>/dev/null && return
         sleep 0.02
     done
-    wrong "the milter does not listen: $(cat "$work/milter.err")"
+    wrong "the milter does not listen: $(cat "$work/milter.err" "$work/said")"
 }
 
 end_milter() { # as it was started

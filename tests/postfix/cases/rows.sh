@@ -16,7 +16,25 @@ no_starttls() {
 
 refused_starttls() { tls_trouble_defers starttls=refused; }
 
-broken_handshake() { tls_trouble_defers starttls=broken; }
+# Without a policy Postfix goes on in clear, for a message that has waited for minimal_backoff_time.
+broken_handshake() {
+    main minimal_backoff_time=1s
+    tls_trouble_defers starttls=broken
+    sleep 1.1
+    try_again
+    deferred
+}
+
+broken_handshake_without_a_policy() {
+    main minimal_backoff_time=1s
+    mx 10 mx starttls=broken
+    send
+    is_kept
+    sleep 1.1
+    try_again
+    delivered_to mx
+    over_no_tls mx "$d"
+}
 
 certificate_for_another_name() {
     tls_trouble_defers certificate=wrong-name
