@@ -14,25 +14,14 @@
 
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=tests/mta/outside.sh
 . "$here/../mta/outside.sh"
 
-if [ "${1-}" = --inside ]; then
-    shift
-    . "$here/../mta/machine.sh"
-    . "$here/setup.sh"
-    . "$here/../mta/words.sh"
-    . "$here/situation.sh"
-    play_cases
-    exit
-fi
+need_programs chroot sqlite3 make cc pkg-config adduser setpriv
 
-[ $# -ge 2 ] || { sed -n '6p' "$0" >&2; exit 2; }
-for file in "$1" "$2"; do
-    [ -f "$file" ] || { echo "$0: $file: no such file" >&2; exit 2; }
-done
-need_programs chroot sqlite3 make cc
-
+# shellcheck disable=SC2034 # outside.sh reads it
 left_alone=(/etc/postfix /var/lib/postfix /var/spool/postfix)
+
 # Each has a machine of its own, so that both can run at the same time.
 play() { # RELEASE LIBRARY WORLD [CASE...]
     export release=$1

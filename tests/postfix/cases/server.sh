@@ -68,8 +68,10 @@ mail_goes_on_while_the_server_is_reloaded() {
     mail_flows 20 reload_server
     not_logged 'status=(deferred|bounced)'
     all_has_arrived 20
+    testing_is_nowhere_held_back 20
 }
 
+# Where nobody listens for a moment, Postfix tries the next host, or later.
 mail_goes_on_while_the_server_is_restarted() {
     mail_flows 20 restart_server
     for _ in $(seq 20); do
@@ -117,6 +119,10 @@ all_has_arrived() { # N
     holds "$(arrived | wc -l) messages arrived, want $((4 * $1))" [ "$(arrived | wc -l)" = $((4 * $1)) ]
     holds "each arrived once" [ "$(arrived | sort | uniq | wc -l)" = $((4 * $1)) ]
     smtp_log | grep delivered | grep -E "@(strict|wild)\.$d" | grep -Fq tls=no && wrong "enforced mail went in clear"
+}
+
+# The first host takes it, which has no TLS.
+testing_is_nowhere_held_back() { # N
     holds "testing is no constraint" [ "$(smtp_log | grep delivered | grep "@testing\.$d" | grep -Fc tls=no)" = "$1" ]
 }
 
@@ -142,6 +148,7 @@ mail_goes_on_while_the_service_is_restarted_behind_its_socket() {
     mail_flows 20 restart_service
     not_logged 'status=(deferred|bounced)'
     all_has_arrived 20
+    testing_is_nowhere_held_back 20
     stop_server
 }
 
