@@ -2,7 +2,8 @@
 //! domain. What there is to say is the library's matter (`mtasts::socketmap`); here are the sockets, the threads and the
 //! life of a server.
 
-#![deny(missing_docs, unsafe_code)]
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
 mod connections;
@@ -47,6 +48,8 @@ const OWN_DESCRIPTORS: u64 = 300;
 const PAUSE: Duration = Duration::from_millis(20);
 /// Nobody who has asked waits longer than this for a reply.
 const LONGEST_ANSWER: Duration = Duration::from_secs(5);
+/// The last lines of the log are waited for so long.
+const LONGEST_LOG: Duration = Duration::from_millis(500);
 /// No client has come after all, or has gone again.
 const IS_NOTHING: [ErrorKind; 3] = [ErrorKind::WouldBlock, ErrorKind::Interrupted, ErrorKind::ConnectionAborted];
 /// What the service manager shows.
@@ -306,6 +309,6 @@ impl Server<'_> {
         while !self.connections.is_empty() && Instant::now() < until && !self.heed_signals() {
             self.wait(false);
         }
-        self.log.flush(PAUSE);
+        self.log.flush(LONGEST_LOG);
     }
 }
