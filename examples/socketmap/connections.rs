@@ -100,7 +100,9 @@ impl Connections {
         thread::Builder::new()
             .name("client".into())
             .stack_size(STACK_BYTES)
-            .spawn(move || entry.connections.attend(&client))?;
+            .spawn(move || entry.connections.attend(&client))
+            // A want of threads has the same number as a client that has not come after all.
+            .map_err(|error| io::Error::other(format!("no thread: {error}")))?;
         Ok(())
     }
 

@@ -137,3 +137,29 @@ fn a_want_of_descriptors_ends_by_itself() {
     drop(clients);
     server.stop();
 }
+
+#[test]
+fn a_want_of_threads_is_told_and_ends_by_itself() {
+    if !is_root() {
+        return skipped("a limit for one user alone needs root");
+    }
+    let stage = Stage::new();
+    // Nobody else is this user. Two threads are the server's own, one looks for the domain.
+    let user = format!("user={}", 1_000_000 + std::process::id());
+    let options = ["--set", &user, "--set", "cache=/nonexistent/cache.db", "--verbose", "--config"];
+    let mut command = Command::new("prlimit");
+    command.args(["--nproc=6", env!("CARGO_BIN_EXE_mtasts-socketmap"), "--listen", "inet:127.0.0.1:0"]);
+    command.args(options).arg(stage.path("mtasts.toml")).env_remove("NOTIFY_SOCKET");
+    let server = Server::start(&mut command);
+    let mut first = server.connect();
+    assert_eq!(first.ask("sts good.test"), GOOD);
+    let clients: Vec<Client> = (0..8).map(|_| server.connect()).collect();
+    server.wait_for_line("no client can be taken: no thread: ");
+    eventually("a new client is served", || {
+        let mut client = server.connect();
+        client.request("sts good.test");
+        client.reply().is_some_and(|reply| reply == GOOD)
+    });
+    drop(clients);
+    server.stop();
+}
