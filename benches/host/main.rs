@@ -10,6 +10,7 @@ mod fresh;
 mod library;
 mod miss;
 mod size;
+mod socketmap;
 mod warm;
 
 fn main() {
@@ -24,6 +25,7 @@ fn main() {
         ("exim", exim::measure),
         ("miss", miss::measure),
         ("size", size::measure),
+        ("socketmap", socketmap::measure),
         ("library", library::measure),
     ];
     println!("{}\n", field::describe_machine());
