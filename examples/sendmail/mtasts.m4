@@ -18,3 +18,12 @@ MODIFY_MAILER_FLAGS(`SMTP', `-m')dnl
 MODIFY_MAILER_FLAGS(`ESMTP', `-m')dnl
 MODIFY_MAILER_FLAGS(`SMTP8', `-m')dnl
 MODIFY_MAILER_FLAGS(`DSMTP', `-m')dnl
+MODIFY_MAILER_FLAGS(`RELAY', `-m')dnl
+dnl # Sendmail's check comes to no end with a host of a single label or an address in brackets, and so accepts it. A last
+dnl # rule refuses what is left. The check is called STS_check since 8.18.2.
+divert(7)dnl
+SSTS_Check
+R$*			$#error $@ 4.7.0 $: 450 $&{server_name} not found in the policy
+SSTS_check
+R$*			$#error $@ 4.7.0 $: 450 $&{server_name} not found in the policy
+divert(0)dnl

@@ -41,7 +41,7 @@ start_syslog
 mainlog=$work/syslog
 /usr/share/sendmail/update_sendmail >"$work/said" 2>&1 || true # it says by this whether something is new
 [ -s /etc/mail/sendmail.cf ] || { cat "$work/said"; exit 1; }
-version=$(sendmail -bt -d0.1 </dev/null | sed -n 's/^Version \([0-9]*\.[0-9]*\).*/\1/p') # Debian 12 has 8.17
+version=$(sendmail -bt -d0.1 </dev/null | sed -n 's/^Version \([0-9.]*\).*/\1/p') # Debian 12 has 8.17, Debian 13 8.18.1
 cp -a /etc/mail "$work/pristine"
 
 make_home_of_server() {

@@ -14,6 +14,7 @@
 #   for_want_of PATTERN         so the queue says why
 #   map_says DOMAIN PATTERN     what `sendmail -bt` says about it
 #   await WORD...               any of these words, as soon as it is true
+#   is_before_8_18_2            true for a Sendmail that checks less
 
 before_case() {
     rm -rf /var/spool/mqueue/*
@@ -24,7 +25,10 @@ before_case() {
 after_case() { :; }
 is_changed=no
 
-sendmail() { timeout 100 /usr/sbin/sendmail "$@"; }
+# It would only queue mail while the machine has much to do.
+sendmail() { timeout 100 /usr/sbin/sendmail -O QueueLA=1000000 "$@"; }
+
+is_before_8_18_2() { [ "$(printf '%s\n' "$version" 8.18.2 | sort -V | head -n 1)" != 8.18.2 ]; }
 
 hand_to_sendmail() { # RECIPIENT..., with ${options[@]}
     [ $# -gt 0 ] || set -- "u@$d"

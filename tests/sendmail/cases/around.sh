@@ -75,6 +75,22 @@ a_forged_cname_of_the_domain_does_not_lead_to_another_policy() {
     not_asked TXT "_mta-sts.another.$d"
 }
 
+host_of_one_label() { # its certificate is valid, and for another name
+    policy enforce "mx.$d"
+    record "$d" MX 10 evil
+    named evil evil
+    receiver evil
+    world smtp "$(socket evil)" "name=other.$d" sni=ignored
+}
+
+a_forged_host_of_one_label_is_refused() {
+    host_of_one_label
+    send
+    deferred
+    nothing_arrived
+    logged 'reject=450 4.7.0 .*evil not found in the policy'
+}
+
 # The machine is sender.test, so that the resolver searches in `test`.
 a_domain_that_seems_not_to_exist_is_not_searched_for_elsewhere() {
     another_name
@@ -123,7 +139,7 @@ with_the_feature_alone_two_recipients_share_a_connection_that_is_not_verified() 
     with_the_feature_alone
     shared_host certificate=self-signed
     send "u@a.$d" "u@$d"
-    is_shared_by_8_17
+    is_shared_before_8_18_2
 }
 
 with_the_feature_alone_two_messages_share_a_connection_that_is_not_verified() {
@@ -132,11 +148,11 @@ with_the_feature_alone_two_messages_share_a_connection_that_is_not_verified() {
     queue "u@$d"
     queue "u@a.$d"
     run_queue
-    is_shared_by_8_17
+    is_shared_before_8_18_2
 }
 
-is_shared_by_8_17() { # what 8.18 checks
-    if [ "$version" = 8.17 ]; then
+is_shared_before_8_18_2() { # which checks it
+    if is_before_8_18_2; then
         delivered_to mx
         logged 'STARTTLS=client, .* verify=FAIL'
     else
@@ -159,4 +175,12 @@ with_the_feature_alone_a_domain_of_the_search_list_gets_mail_in_clear() {
     record "$d.test" MX 10 "evil.another.$d"
     send
     over_no_tls evil.another "$d.test"
+}
+
+with_the_feature_alone_a_forged_host_of_one_label_gets_mail_with_any_valid_certificate() {
+    with_the_feature_alone
+    host_of_one_label
+    send
+    delivered_to evil
+    logged 'STARTTLS=client, relay=evil\., .* verify=OK'
 }

@@ -40,6 +40,17 @@ with_a_smart_host_enforced_mail_waits() {
     goes_by_another_host
 }
 
+# It is one that the policy lists.
+with_a_smart_host_two_recipients_are_checked_each() {
+    with_line "define(\`SMART_HOST', \`smart.$d')dnl"
+    policy enforce "smart.$d"
+    named smart "smart.$d"
+    receiver smart certificate=self-signed
+    send "u@free.$d" "u@$d"
+    at_receiver smart "delivered .*<u@free\.$d>" || wrong "nothing for u@free.$d arrived"
+    deferred
+}
+
 with_a_mailertable_enforced_mail_waits() {
     printf '%s\tesmtp:[smart.%s]\n' "$d" "$d" "free.$d" "$d" >/etc/mail/mailertable
     with_line "FEATURE(\`mailertable')dnl"

@@ -8,7 +8,7 @@ mx_of() { # NAME [OPTION...]: NAME.$d is enforced and has the one MX host mx.NAM
 }
 
 logged_as_readme_says() { # PATTERN for a line of the README, which tells of 8.17
-    [ "$version" != 8.17 ] || logged ": $(as_pattern "$(readme_line "$1")")$"
+    [[ $version != 8.17.* ]] || logged ": $(as_pattern "$(readme_line "$1")")$"
 }
 
 the_log_says_what_the_readme_shows() {
