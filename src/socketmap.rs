@@ -1,9 +1,9 @@
 //! What Sendmail and Postfix are told, who ask a socketmap server how to deliver to a domain.
 //!
 //! A request and a reply are what stands inside a netstring; framing and sockets are the matter of the server. Both mail
-//! servers deliver without any check after `NOTFOUND` and hold the message after `TEMP`. After `PERM` Sendmail delivers
-//! unchecked, and a bare `OK` crashes it: neither is ever a reply. No text that a stranger wrote gets into a reply, only
-//! names and numbers that have been read into their types, and words of our own.
+//! servers deliver without any check after `NOTFOUND` and hold the message after `TEMP`. After `PERM` and after a bare `OK`
+//! Sendmail delivers unchecked: neither is ever a reply. No text that a stranger wrote gets into a reply, only names and
+//! numbers that have been read into their types, and words of our own.
 
 use crate::context::Context;
 use crate::discovery::{Answer, Effort};
