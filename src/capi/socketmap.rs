@@ -24,6 +24,7 @@ pub const MTASTS_REPLY_SIZE: usize = 100_001;
 ///
 /// policy: not NULL.
 /// dialect: one of MTASTS_DIALECT_*. Sendmail and older Postfix hold all mail that is answered in the dialect of newer ones.
+/// A policy of mtasts_policy_parse belongs to no domain, so that newer Postfix is told no more than older.
 /// buf: takes the reply, NUL-terminated, to be sent as the payload of a netstring: "OK " and what is demanded, for a
 /// policy that is enforced; "NOTFOUND " for one that is not and where there is none; "TEMP " and why, in one line, where
 /// nothing is known or the policy cannot be told to this mail server. Never an empty text, never "OK" alone and never
