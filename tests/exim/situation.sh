@@ -342,7 +342,7 @@ followed_word_for_word() { # split|unsplit
     rm -rf /var/lib/mtasts /etc/mtasts.toml
     # What only this test needs: its receivers and policy hosts are on loopback.
     printf '%s\n' "ROUTER_DNSLOOKUP_IGNORE_TARGET_HOSTS = <; 0.0.0.0" "MAIN_HARDCODE_PRIMARY_HOSTNAME = sender.test" >"$(macros)"
-    pretend_build "$command"
+    pretend_build "$command" "$(dirname "$command")/mtasts-socketmap"
     update-exim4.conf
     rm -rf "$work/before"
     cp -a /etc/exim4 "$work/before"

@@ -16,7 +16,7 @@ the_commands_of_the_first_readme_enforce() {
     printf '%s\n' "LIBMTASTS = $library" "MAIN_HARDCODE_PRIMARY_HOSTNAME = sender.test" \
         "ROUTER_DNSLOOKUP_IGNORE_TARGET_HOSTS = <; 0.0.0.0" >"$(macros)"
     local commands
-    commands=$(awk '/^Exim enforces/ { here = 1 } /^Two commands/ { here = 0 } here && sub(/^    /, "")' "$source/README.md")
+    commands=$(awk '/^Exim enforces/ { here = 1 } /^Sendmail and Postfix/ { here = 0 } here && sub(/^    /, "")' "$source/README.md")
     (cd "$source" && bash -euc "$commands") >"$work/said" 2>&1 || wrong "they end with $?: $(cat "$work/said")"
     holds "the router is there" has_router
     covered
