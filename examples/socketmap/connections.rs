@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 
 /// From its first byte on a request may take so long to come.
 const REQUEST_TIME: Duration = Duration::from_secs(10);
+/// A client has so much time to ask before another one may take its place.
+const TIME_TO_ASK: Duration = Duration::from_millis(100);
 /// A client may take so long to read a reply.
 const REPLY_TIME: Duration = Duration::from_secs(10);
 /// Ten times what a look into the cache file takes, unoptimized. What is not used is not there.
@@ -68,16 +70,18 @@ impl Connections {
     }
 
     /// Closes the connection whose client has asked nothing for the longest time, or has been about to for that long.
-    /// None is closed for which something is being looked for. Whether there was one.
+    /// None is closed that waits for a reply, or that has only just come. Whether there was one.
     pub fn close_longest_idle(&self) -> bool {
         let mut open = self.open.lock();
-        let idle = open.clients.iter().filter_map(|(id, client)| Some((client.idle_since()?, *id)));
-        let Some((since, id)) = idle.min() else { return false };
-        let is_closed = open.clients.get(&id).is_some_and(|client| client.close_if_idle_since(since));
-        if is_closed {
-            open.clients.remove(&id);
-        }
-        is_closed
+        let latest = self.now().saturating_sub(u64::try_from(TIME_TO_ASK.as_micros()).unwrap_or_default());
+        let since = |(id, client): (&u64, &Arc<Client>)| Some((client.idle_since()?, *id));
+        let mut idle: Vec<(u64, u64)> = open.clients.iter().filter_map(since).collect();
+        idle.retain(|(since, _)| *since <= latest);
+        idle.sort_unstable();
+        let is_closed =
+            |(since, id): &(u64, u64)| open.clients.get(id).is_some_and(|it| it.close_if_idle_since(*since));
+        let closed = idle.into_iter().find(is_closed);
+        closed.is_some_and(|(_, id)| open.clients.remove(&id).is_some())
     }
 
     /// Serves a client on a thread of its own until one of the two ends that.
@@ -88,7 +92,8 @@ impl Connections {
             // It fails for a client that has gone. Whoever goes without a word does not stay for ever.
             let _ = socket.set_tcp_nodelay(true).and_then(|()| socket.set_keepalive(true));
         }
-        let client = Arc::new(Client { socket, name: shown(address), state: AtomicU64::new(self.now()) });
+        let state = AtomicU64::new(self.now());
+        let client = Arc::new(Client { socket, name: shown(address), state, is_deaf: AtomicBool::new(false) });
         let id = {
             let mut open = self.open.lock();
             open.last += 1;
@@ -135,7 +140,7 @@ impl Connections {
         loop {
             let is_last_look = self.is_stopping.load(Ordering::SeqCst);
             if let Some(begun) = begun
-                && !wait(&client.socket, PollFlags::IN, begun + REQUEST_TIME)
+                && !wait(&client.socket, PollFlags::IN, Some(begun + REQUEST_TIME))
             {
                 return Err("a request has not come to its end");
             }
@@ -188,8 +193,10 @@ impl Connections {
             self.log.line(Level::Debug, format!("{}: {request}: {shown}{why}; {microseconds} us", client.name));
         }
         netstring::write(&reply, frame);
+        // Who reads has its reply before its place can be another's.
+        let left = send_at_once(&client.socket, frame);
         client.end_work(self.at(arrived));
-        let sent = send(&client.socket, frame);
+        let sent = if left.is_empty() { Ok(()) } else { client.send_when_read(left) };
         if frame.capacity() > KEPT_REPLY_BYTES {
             *frame = Vec::new();
         }
@@ -214,6 +221,8 @@ struct Client {
     name: String,
     /// Since when the client has asked nothing, in microseconds since the beginning; or one of the two below.
     state: AtomicU64,
+    /// Whether it does not read its reply.
+    is_deaf: AtomicBool,
 }
 
 /// Something is being looked for.
@@ -231,12 +240,29 @@ impl Client {
         self.state.store(now, Ordering::SeqCst);
     }
 
+    /// Sends what the client has had no room for.
+    fn send_when_read(&self, mut left: &[u8]) -> Result<(), &'static str> {
+        self.is_deaf.store(true, Ordering::SeqCst);
+        let until = Some(Instant::now() + REPLY_TIME);
+        while !left.is_empty() {
+            if !wait(&self.socket, PollFlags::OUT, until) {
+                return Err("a reply is not read");
+            }
+            left = send_at_once(&self.socket, left);
+        }
+        self.is_deaf.store(false, Ordering::SeqCst);
+        Ok(())
+    }
+
     fn idle_since(&self) -> Option<u64> {
         Some(self.state.load(Ordering::SeqCst)).filter(|state| *state < CLOSED)
     }
 
+    /// Closes the connection unless the client has asked something, be it that its thread has not come to read that.
     fn close_if_idle_since(&self, since: u64) -> bool {
-        let is_closed = self.state.compare_exchange(since, CLOSED, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+        let has_asked = !self.is_deaf.load(Ordering::SeqCst) && wait(&self.socket, PollFlags::IN, None);
+        let is_closed =
+            !has_asked && self.state.compare_exchange(since, CLOSED, Ordering::SeqCst, Ordering::SeqCst).is_ok();
         if is_closed {
             let _ = self.socket.shutdown(Shutdown::Both);
         }
@@ -248,32 +274,27 @@ fn shown(address: &SockAddr) -> String {
     address.as_socket().map_or_else(|| "unix".to_owned(), |address| format!("inet {address}"))
 }
 
-/// Sends all of it, in one call unless the client is slow.
-fn send(socket: &Socket, mut bytes: &[u8]) -> Result<(), &'static str> {
-    let mut until = None;
-    loop {
+/// Sends what is taken without a wait; what is left.
+fn send_at_once<'b>(socket: &Socket, mut bytes: &'b [u8]) -> &'b [u8] {
+    while !bytes.is_empty() {
         match socket.send_with_flags(bytes, libc::MSG_DONTWAIT) {
             Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            Err(_) => return Ok(()), // the client has gone, as the next look will show
-        }
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        if !wait(socket, PollFlags::OUT, *until.get_or_insert_with(|| Instant::now() + REPLY_TIME)) {
-            return Err("a reply is not read");
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(_) => return &[], // the client has gone, as the next look will show
         }
     }
+    bytes
 }
 
-/// Whether a socket is ready until a moment.
-fn wait(socket: &impl AsFd, what: PollFlags, until: Instant) -> bool {
+/// Whether a socket is ready until a moment, or without one, now.
+fn wait(socket: &impl AsFd, what: PollFlags, until: Option<Instant>) -> bool {
     loop {
-        let left = until.saturating_duration_since(Instant::now());
-        let timeout = Timespec::try_from(left).ok();
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let timeout = Timespec::try_from(left.unwrap_or_default()).ok();
         match poll(&mut [PollFd::new(socket, what)], timeout.as_ref()) {
             Err(Errno::INTR) => {}
-            outcome => return outcome.is_ok_and(|count| count > 0) && !left.is_zero(),
+            outcome => return outcome.is_ok_and(|count| count > 0) && left != Some(Duration::ZERO),
         }
     }
 }

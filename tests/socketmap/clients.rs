@@ -46,6 +46,27 @@ fn where_all_wait_for_replies_a_new_client_waits_as_well() {
 }
 
 #[test]
+fn of_more_clients_than_there_is_room_for_each_has_its_reply() {
+    let stage = Stage::new();
+    let server = stage.serve_with(&["--connections", "8"]);
+    assert_eq!(server.connect().ask("sts good.test"), GOOD);
+    let together = Barrier::new(100);
+    thread::scope(|scope| {
+        for _ in 0..100 {
+            scope.spawn(|| {
+                together.wait();
+                for _ in 0..5 {
+                    let mut client = server.connect();
+                    client.request("sts good.test");
+                    assert_eq!(client.reply().as_deref(), Some(GOOD), "its place was given away");
+                }
+            });
+        }
+    });
+    server.stop();
+}
+
+#[test]
 fn a_request_that_does_not_end_is_waited_for_ten_seconds_and_an_idle_client_longer() {
     let stage = Stage::new();
     let server = stage.serve();
@@ -96,6 +117,20 @@ fn a_client_that_reads_no_reply_is_closed_and_hurts_nobody() {
         assert!((Duration::from_secs(9)..Duration::from_secs(30)).contains(&waited), "{waited:?}");
     }
     server.wait_for_line("unix: a reply is not read, the connection is closed");
+}
+
+#[test]
+fn a_client_that_reads_no_reply_makes_room_for_a_new_one() {
+    let stage = Stage::new();
+    let server = stage.serve_with(&["--connections", "1"]);
+    let mut deaf = server.connect();
+    assert_eq!(deaf.ask("sts good.test"), GOOD);
+    deaf.0.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+    let requests = b"24:postfix-tlsrpt good.test,".repeat(1000);
+    while deaf.0.write_all(&requests).is_ok() {}
+    let mut new = server.connect();
+    new.0.set_read_timeout(Some(PATIENCE_OF_SENDMAIL)).unwrap();
+    assert_eq!(new.ask("sts good.test"), GOOD);
 }
 
 #[test]
