@@ -15,6 +15,7 @@ use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -84,31 +85,16 @@ impl Connections {
         closed.is_some_and(|(_, id)| open.clients.remove(&id).is_some())
     }
 
-    /// Serves a client on a thread of its own until one of the two ends that.
-    pub fn serve(self: &Arc<Self>, socket: Socket, address: &SockAddr) -> io::Result<()> {
-        // Not every system gives an accepted socket a mode of its own.
-        socket.set_nonblocking(false)?;
-        if !address.is_unix() {
-            // It fails for a client that has gone. Whoever goes without a word does not stay for ever.
-            let _ = socket.set_tcp_nodelay(true).and_then(|()| socket.set_keepalive(true));
-        }
-        let state = AtomicU64::new(self.now());
-        let client = Arc::new(Client { socket, name: shown(address), state, is_deaf: AtomicBool::new(false) });
-        let id = {
-            let mut open = self.open.lock();
-            open.last += 1;
-            let id = open.last;
-            open.clients.insert(id, Arc::clone(&client));
-            id
+    /// A thread for a client that is yet to be taken: without one none is, and waits for its turn.
+    pub fn attendant(self: &Arc<Self>) -> io::Result<Attendant> {
+        let (client, taken) = mpsc::sync_channel::<(Arc<Client>, Entry)>(1);
+        let attend = move || {
+            if let Ok((client, entry)) = taken.recv() {
+                entry.connections.attend(&client);
+            }
         };
-        let entry = Entry { connections: Arc::clone(self), id };
-        thread::Builder::new()
-            .name("client".into())
-            .stack_size(STACK_BYTES)
-            .spawn(move || entry.connections.attend(&client))
-            // A want of threads has the same number as a client that has not come after all.
-            .map_err(|error| io::Error::other(format!("no thread: {error}")))?;
-        Ok(())
+        thread::Builder::new().name("client".into()).stack_size(STACK_BYTES).spawn(attend)?;
+        Ok(Attendant { connections: Arc::clone(self), client })
     }
 
     /// Lets clients have the replies to what they have asked, and no more.
@@ -201,6 +187,36 @@ impl Connections {
             *frame = Vec::new();
         }
         sent
+    }
+}
+
+/// A thread that waits for its client.
+pub struct Attendant {
+    connections: Arc<Connections>,
+    client: SyncSender<(Arc<Client>, Entry)>,
+}
+
+impl Attendant {
+    /// Serves a client until one of the two ends that.
+    pub fn serve(self, socket: Socket, address: &SockAddr) -> io::Result<()> {
+        // Not every system gives an accepted socket a mode of its own.
+        socket.set_nonblocking(false)?;
+        if !address.is_unix() {
+            // It fails for a client that has gone. Whoever goes without a word does not stay for ever.
+            let _ = socket.set_tcp_nodelay(true).and_then(|()| socket.set_keepalive(true));
+        }
+        let state = AtomicU64::new(self.connections.now());
+        let client = Arc::new(Client { socket, name: shown(address), state, is_deaf: AtomicBool::new(false) });
+        let id = {
+            let mut open = self.connections.open.lock();
+            open.last += 1;
+            let id = open.last;
+            open.clients.insert(id, Arc::clone(&client));
+            id
+        };
+        // There is room for one, and the thread waits for nothing else.
+        let _ = self.client.send((client, Entry { connections: self.connections, id }));
+        Ok(())
     }
 }
 

@@ -271,16 +271,23 @@ impl Server<'_> {
         if !self.connections.has_room() && !self.connections.close_longest_idle() {
             return false;
         }
-        let taken = listener.accept().and_then(|(socket, address)| self.connections.serve(socket, &address));
-        match taken {
+        let attendant = match self.connections.attendant() {
+            Ok(attendant) => attendant,
+            Err(error) => return self.make_room(listener, &format!("no thread: {error}")),
+        };
+        match listener.accept().and_then(|(socket, address)| attendant.serve(socket, &address)) {
             Ok(()) => true,
             Err(error) if IS_NOTHING.contains(&error.kind()) => true,
-            Err(error) => {
-                self.log.about_client(|| format!("{}: no client can be taken: {error}", listener.name()));
-                self.connections.close_longest_idle();
-                false
-            }
+            Err(error) => self.make_room(listener, &error.to_string()),
         }
+    }
+
+    /// Closes a connection where the system has nothing left for another one. Whether there is reason to go on, as there
+    /// is not for a moment.
+    fn make_room(&self, listener: &Listener, problem: &str) -> bool {
+        self.log.about_client(|| format!("{}: no client can be taken: {problem}", listener.name()));
+        self.connections.close_longest_idle();
+        false
     }
 
     fn reload(&self) {

@@ -1,6 +1,7 @@
 //! Clients that are many, slow, silent or deaf, and those beside them.
 
 use super::*;
+use std::os::unix::fs::{PermissionsExt, chown};
 
 #[test]
 fn the_client_that_has_been_idle_the_longest_makes_room_for_a_new_one() {
@@ -170,6 +171,37 @@ fn a_want_of_descriptors_ends_by_itself() {
     let clients: Vec<Client> = (0..100).map(|_| server.connect()).collect();
     assert_eq!(server.connect().ask("sts good.test"), GOOD);
     drop(clients);
+    server.stop();
+}
+
+#[test]
+fn without_a_thread_for_it_a_client_waits() {
+    // What root starts works as the owner of the cache: the limit counts the threads of a user that nobody else is.
+    const USER: u32 = 61_461;
+    if !is_root() {
+        return skipped("only root can be a user of whom there is nobody else");
+    }
+    let stage = Stage::new();
+    std::fs::set_permissions(stage.world.directory(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    chown(stage.cache.parent().unwrap(), Some(USER), Some(USER)).unwrap();
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "ulimit -p 12 2>/dev/null || ulimit -u 12; exec \"$@\"", "sh"])
+        .arg(env!("CARGO_BIN_EXE_mtasts-socketmap"));
+    command.args(["--listen", "inet:127.0.0.1:0", "--config"]).arg(stage.path("mtasts.toml"));
+    let server = Server::start(&mut command);
+    assert_eq!(server.connect().ask("sts good.test"), GOOD);
+    let clients: Vec<Client> = (0..30)
+        .map(|number| {
+            let mut client = server.connect();
+            client.request("sts good.test");
+            assert_eq!(client.reply().as_deref(), Some(GOOD), "client {number}");
+            client
+        })
+        .collect();
+    server.wait_for_line("no client can be taken: no thread: ");
+    drop(clients);
+    assert_eq!(server.connect().ask("sts good.test"), GOOD);
     server.stop();
 }
 
