@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_millis(4_300);
 /// How long a cache file is waited for that another program has locked.
 const PATIENCE_WITH_CACHE: Duration = Duration::from_millis(150);
-/// So many domains are looked for at once.
-const MOST_THREADS: usize = 64;
+/// So many domains are looked for at once, at most.
+pub const MOST_THREADS: usize = 64;
 /// So many more wait for that.
 const MOST_WAITING: usize = 10_000;
 /// A thread that finds nothing to do for so long ends.
@@ -32,18 +32,20 @@ const EARLIER: (Duration, usize) = (Duration::from_secs(4 * 3600), 10_000);
 /// Replies to requests.
 pub struct Lookups {
     searches: RwLock<Arc<Searches>>,
+    most_threads: usize,
     log: Log,
 }
 
 impl Lookups {
-    /// Replies by what this context knows and finds.
-    pub fn new(context: Context, log: Log) -> Self {
-        Self { searches: RwLock::new(Searches::new(context)), log }
+    /// Replies by what this context knows and finds. `most_threads`: looks for so many domains at once.
+    pub fn new(context: Context, most_threads: usize, log: Log) -> Self {
+        Self { searches: RwLock::new(Searches::new(context, most_threads)), most_threads, log }
     }
 
     /// Goes on with another context. What is being looked for ends as it began, and is told to those who wait for it.
     pub fn replace_context(&self, context: Context) {
-        let old = std::mem::replace(&mut *self.searches.write(), Searches::new(context));
+        let new = Searches::new(context, self.most_threads);
+        let old = std::mem::replace(&mut *self.searches.write(), new);
         old.release_threads();
     }
 
@@ -75,6 +77,7 @@ impl Lookups {
 /// One context, and what is being looked for with it by threads that are there while there is something to do.
 struct Searches {
     context: Context,
+    most_threads: usize,
     state: Mutex<State>,
     has_work: Condvar,
 }
@@ -103,8 +106,8 @@ struct Begun {
 }
 
 impl Searches {
-    fn new(context: Context) -> Arc<Self> {
-        Arc::new(Self { context, state: Mutex::default(), has_work: Condvar::new() })
+    fn new(context: Context, most_threads: usize) -> Arc<Self> {
+        Arc::new(Self { context, most_threads, state: Mutex::default(), has_work: Condvar::new() })
     }
 
     /// What is found until a moment, else what is at hand: the cached policy, or what the last search has come to. That is
@@ -143,7 +146,7 @@ impl Searches {
     fn start_thread(self: &Arc<Self>, state: &mut State) -> bool {
         let searches = Arc::clone(self);
         let start = || thread::Builder::new().name("search".into()).spawn(move || searches.work()).is_ok();
-        let has_started = state.threads < MOST_THREADS && start();
+        let has_started = state.threads < self.most_threads && start();
         state.threads += usize::from(has_started);
         has_started
     }
@@ -260,7 +263,7 @@ mod tests {
         };
         world.publish("good.test", "1", policy_body("enforce", &["mx.good.test"], 604_800));
         let ahead = Arc::new(AtomicI64::new(0));
-        let searches = Searches::new(Context::with_clock(settings, Box::new(Ahead(Arc::clone(&ahead)))));
+        let searches = Searches::new(Context::with_clock(settings, Box::new(Ahead(Arc::clone(&ahead)))), MOST_THREADS);
         let good = question("good.test");
         let soon = || Instant::now() + PATIENCE;
         assert!(searches.look_for(&good, soon()).unwrap().policy.is_some());

@@ -18,7 +18,7 @@ use clap::{Parser, ValueHint};
 use connections::Connections;
 use listeners::{Address, Listener};
 use log::Log;
-use lookups::Lookups;
+use lookups::{Lookups, MOST_THREADS};
 use mtasts::config::Settings;
 use mtasts::context::{CacheOwner, Context, Level};
 use notify::Notify;
@@ -42,8 +42,11 @@ const USAGE: u8 = 2;
 /// A fault of this program.
 const INTERNAL: u8 = 4;
 
-/// Descriptors beside those of the clients: for the cache, the log, and for what is looked for.
-const OWN_DESCRIPTORS: u64 = 300;
+/// Descriptors for the log, the signals, the sockets, the cache, and a client that is taken.
+const OWN_DESCRIPTORS: u64 = 16;
+/// Descriptors for each domain that is looked for: questions to DNS and connections to addresses of the policy host. Whoever
+/// cannot ask learns of no policy.
+const SEARCH_DESCRIPTORS: u64 = 4;
 /// How long no client is taken when there is no room for one, or the system refuses one.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Nobody who has asked waits longer than this for a reply.
@@ -180,12 +183,12 @@ fn start(arguments: &Arguments) -> Result<Server<'_>, Vec<String>> {
     let one = |problem: String| vec![problem];
     let signals = watch_signals().map_err(|error| one(format!("signals: {error}")))?;
     let listeners = arguments.listeners().map_err(one)?;
-    let most = allow_descriptors(arguments.connections);
+    let bounds = allow_descriptors(arguments.connections, listeners.len());
     leave_root(&settings).map_err(one)?;
     let least = if arguments.verbose { Level::Debug } else { Level::Notice };
     let log = Log::start(least).map_err(|error| one(format!("a thread for the log: {error}")))?;
-    let lookups = Lookups::new(context(settings, &log), log.clone());
-    let connections = Arc::new(Connections::new(lookups, log.clone(), most));
+    let lookups = Lookups::new(context(settings, &log), bounds.searches, log.clone());
+    let connections = Arc::new(Connections::new(lookups, log.clone(), bounds.clients));
     for listener in &listeners {
         log.line(Level::Notice, format!("listening on {}", listener.name()));
     }
@@ -197,22 +200,35 @@ fn watch_signals() -> std::io::Result<Signals> {
     SignalDelivery::with_pipe(read, write, SignalOnly, [SIGHUP, SIGTERM, SIGINT])
 }
 
-/// Lets the process have a descriptor for each client, as far as the system allows that, and says for how many it does.
-fn allow_descriptors(connections: u32) -> usize {
-    let wanted = u64::from(connections) + OWN_DESCRIPTORS;
+/// So many at a time at most.
+struct Bounds {
+    clients: usize,
+    searches: usize,
+}
+
+/// Lets the process have the descriptors that it may need, as far as the system allows that, and says for how many clients
+/// it does.
+fn allow_descriptors(connections: u32, listeners: usize) -> Bounds {
+    let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    let own = OWN_DESCRIPTORS.saturating_add(number(listeners));
+    let most = u64::from(connections);
+    let wanted = most + number(MOST_THREADS) * SEARCH_DESCRIPTORS + own;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let allowed = maximum.unwrap_or(u64::MAX);
     if current.is_some_and(|current| current < wanted) {
         let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted.min(allowed)), maximum });
     }
-    let most = u64::from(connections).min(allowed.saturating_sub(OWN_DESCRIPTORS).max(allowed / 2));
-    if most < u64::from(connections) {
+    let clients = most.min(allowed.saturating_sub(wanted - most).max(allowed / 2));
+    let left = allowed.saturating_sub(own.saturating_add(clients)) / SEARCH_DESCRIPTORS;
+    let searches = left.clamp(1, number(MOST_THREADS));
+    if clients < most {
         log::say(
             Level::Warning,
-            &format!("takes {most} clients at most: the limit of open files is {allowed}, want {wanted}"),
+            &format!("takes {clients} clients at most: the limit of open files is {allowed}, want {wanted}"),
         );
     }
-    usize::try_from(most).unwrap_or(usize::MAX)
+    let size = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+    Bounds { clients: size(clients), searches: size(searches) }
 }
 
 /// Lets a process of root's become the user to whom the cache belongs, for good.

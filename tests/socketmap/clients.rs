@@ -175,6 +175,37 @@ fn a_want_of_descriptors_ends_by_itself() {
 }
 
 #[test]
+fn where_descriptors_are_few_an_enforced_policy_is_found_or_waited_for() {
+    let stage = Stage::new();
+    let gate = Gate::default();
+    for number in 0..30 {
+        stage.publish_behind(&gate, &format!("slow{number}.test"));
+    }
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 64; exec \"$@\"", "sh"]).arg(env!("CARGO_BIN_EXE_mtasts-socketmap"));
+    command.args(["--listen", "inet:127.0.0.1:0", "--config"]).arg(stage.path("mtasts.toml"));
+    let server = Server::start(&mut command);
+    let mut clients: Vec<Client> = (0..30).map(|_| server.connect()).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.request(&format!("sts slow{number}.test"));
+    }
+    for client in &mut clients {
+        let reply = client.reply().expect("a reply");
+        assert!(reply.starts_with("TEMP "), "{reply}");
+    }
+    gate.open();
+    for (number, client) in clients.iter_mut().enumerate() {
+        let request = format!("sts slow{number}.test");
+        eventually("the policy is found", || {
+            let reply = client.ask(&request);
+            assert!(!reply.starts_with(NOT_FOUND), "{request}: {reply}");
+            reply.starts_with("OK ")
+        });
+    }
+    server.stop();
+}
+
+#[test]
 fn without_a_thread_for_it_a_client_waits() {
     // What root starts works as the owner of the cache: the limit counts the threads of a user that nobody else is.
     const USER: u32 = 61_461;
