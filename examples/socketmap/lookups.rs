@@ -114,10 +114,12 @@ impl Searches {
     /// told at once to whoever asks while another one is waiting for the search, or all threads have other things to do.
     fn look_for(self: &Arc<Self>, question: &Question, until: Instant) -> Option<Arc<Answer>> {
         let Begun { search, is_first, earlier } = self.begin(question);
-        let cached = || question.cached(&self.context, PATIENCE_WITH_CACHE).map(Arc::new);
-        let at_hand = || cached().or_else(|| earlier.clone());
-        let soon = if is_first { None } else { at_hand() };
-        soon.or_else(|| search?.wait_until(until)).or_else(at_hand)
+        // Looked up while the search goes on: at the end there is no time left to wait for a locked cache file.
+        let at_hand = question.cached(&self.context, PATIENCE_WITH_CACHE).map(Arc::new).or(earlier);
+        if at_hand.is_some() && !is_first {
+            return at_hand;
+        }
+        search.and_then(|search| search.wait_until(until)).or(at_hand)
     }
 
     /// The search for a domain, begun now unless it is under way.
@@ -246,6 +248,17 @@ mod tests {
         }
     }
 
+    fn settings(world: &World) -> Settings {
+        Settings {
+            cache: world.make_cache(),
+            nameservers: vec![world.dns_addr()],
+            https_port: world.https_addr().port(),
+            ca_file: Some(world.ca_file().to_owned()),
+            allow_private_addresses: true,
+            ..Settings::default()
+        }
+    }
+
     fn question(domain: &str) -> Question {
         Question::read(format!("sts {domain}").as_bytes()).unwrap()
     }
@@ -253,20 +266,16 @@ mod tests {
     #[test]
     fn who_has_a_policy_waits_for_no_thread_and_what_waits_is_bounded() {
         let world = World::start();
-        let settings = Settings {
-            cache: world.make_cache(),
-            nameservers: vec![world.dns_addr()],
-            https_port: world.https_addr().port(),
-            ca_file: Some(world.ca_file().to_owned()),
-            allow_private_addresses: true,
-            ..Settings::default()
-        };
+        let settings = settings(&world);
         world.publish("good.test", "1", policy_body("enforce", &["mx.good.test"], 604_800));
         let ahead = Arc::new(AtomicI64::new(0));
         let searches = Searches::new(Context::with_clock(settings, Box::new(Ahead(Arc::clone(&ahead)))), MOST_THREADS);
         let good = question("good.test");
         let soon = || Instant::now() + PATIENCE;
         assert!(searches.look_for(&good, soon()).unwrap().policy.is_some());
+        while searches.state.lock().idle_threads == 0 {
+            thread::yield_now(); // it has answered, and has yet to look for more work
+        }
 
         // Nobody answers any more, and each thread has a domain of its own to wait for.
         world.dns_off(true);
@@ -289,5 +298,24 @@ mod tests {
         assert!(searches.look_for(&question("beyond.test"), soon()).is_none());
         assert!(began.elapsed() < PATIENCE, "nobody has waited");
         assert_eq!(searches.state.lock().threads, MOST_THREADS);
+    }
+
+    #[test]
+    fn nobody_waits_for_a_locked_cache_when_time_is_over() {
+        let world = World::start();
+        let settings = settings(&world);
+        world.publish("good.test", "1", policy_body("enforce", &["mx.good.test"], 604_800));
+        let cache = settings.cache.clone();
+        let searches = Searches::new(Context::with_settings(settings), MOST_THREADS);
+        let until = || Instant::now() + PATIENCE;
+        assert!(searches.look_for(&question("good.test"), until()).unwrap().policy.is_some());
+
+        world.dns_off(true);
+        let lock = rusqlite::Connection::open(cache).unwrap();
+        lock.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        let (began, time) = (Instant::now(), PATIENCE_WITH_CACHE * 3);
+        assert!(searches.look_for(&question("other.test"), began + time).is_none());
+        let late = began.elapsed().checked_sub(time).expect("it is waited for");
+        assert!(late < PATIENCE_WITH_CACHE, "{late:?}");
     }
 }
