@@ -4,7 +4,7 @@
  * Who delivers it a moment later finds the policy in the cache. A milter never sees that delivery and cannot enforce
  * anything: Postfix or Sendmail must ask mtasts-socketmap for that. Whatever goes wrong here, the recipient is accepted.
  *
- * SOCKET is as libmilter has it (inet:8891@127.0.0.1, unix:/run/mtasts/warm). MILLISECONDS, by default 1000, is the
+ * SOCKET is as libmilter has it (inet:8463@127.0.0.1, unix:/run/mtasts/warm). MILLISECONDS, by default 1000, is the
  * longest that a session waits for one recipient; a lookup that was cut short leaves no trace that it has failed.
  */
 

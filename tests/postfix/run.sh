@@ -17,7 +17,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=tests/mta/outside.sh
 . "$here/../mta/outside.sh"
 
-need_programs chroot sqlite3 make cc pkg-config adduser setpriv
+need_programs chroot sqlite3 make cc pkg-config adduser deluser setpriv
 
 # shellcheck disable=SC2034 # outside.sh reads it
 left_alone=(/etc/postfix /var/lib/postfix /var/spool/postfix)

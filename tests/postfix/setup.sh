@@ -19,6 +19,7 @@ echo "postfix:x:990:990::/var/spool/postfix:/usr/sbin/nologin" >>"$work/etc/pass
 echo "postfix:x:990:" >>"$work/etc/group"
 sed -i '/^postdrop:/d' "$work/etc/group"
 echo "postdrop:x:991:" >>"$work/etc/group"
+mkdir -p "$work/etc/systemd/system"
 use_private_etc
 make_private_dev
 make_private_usr_local

@@ -119,3 +119,79 @@ next_hop_of_another_domain() {
     delivered_to good.hub
     over_verified_tls good.hub
 }
+
+# Postfix goes by MX records, but asks about another name.
+next_hop_with_a_port() {
+    policy enforce "listed.$d"
+    mx 10 mx starttls=absent
+    main "transport_maps=inline:{ { $d = smtp:$d:25 } }"
+    send
+    delivered_to mx
+    over_no_tls mx "$d"
+    not_asked TXT "_mta-sts.$d"
+}
+
+# As the README says it in its place.
+next_hop_without_its_port() {
+    policy enforce "listed.$d"
+    mx 10 mx starttls=absent
+    main "transport_maps=inline:{ { $d = smtp:$d } }"
+    send
+    is_kept
+}
+
+relayhost_has_a_policy_of_its_own() {
+    policy enforce "listed.$d"
+    record "hub.$d" MX 10 "mx.$d"
+    receiver mx starttls=absent
+    main "relayhost=hub.$d"
+    send
+    delivered_to mx
+    over_no_tls mx "$d"
+    asked TXT "_mta-sts.hub.$d"
+    not_asked TXT "_mta-sts.$d"
+}
+
+fallback_relay_gets_in_clear_what_is_enforced() {
+    policy enforce "mx.$d"
+    mx 10 mx starttls=absent
+    receiver fallback starttls=absent
+    main "smtp_fallback_relay=[fallback.$d]"
+    send
+    delivered_to fallback
+    over_no_tls fallback "$d"
+}
+
+# Named in a table, as the README says.
+fallback_relay_in_a_table() {
+    secure "[fallback.$d]"
+    policy enforce "mx.$d"
+    mx 10 mx starttls=absent
+    receiver fallback starttls=absent
+    main "smtp_fallback_relay=[fallback.$d]"
+    send
+    is_kept
+    forget
+    policy enforce "mx.$d"
+    mx 10 mx starttls=absent
+    receiver fallback
+    try_again
+    delivered_to fallback
+    over_tls fallback "$d"
+    logged "Verified TLS connection established to fallback\.$d"
+}
+
+next_hops_in_brackets_in_a_table() {
+    secure "[hub.$d]" "[port.$d]:25"
+    receiver hub starttls=absent
+    receiver port starttls=absent
+    main "transport_maps=inline:{ { $d = smtp:[hub.$d] }, { port.$d = smtp:[port.$d]:25 } }"
+    send "u@$d" "u@port.$d"
+    deferred
+    deferred "port.$d"
+}
+
+secure() { # NEXT-HOP...
+    printf '%s secure\n' "$@" >/etc/postfix/tls_policy
+    main "smtp_tls_policy_maps=texthash:/etc/postfix/tls_policy, socketmap:$map"
+}

@@ -24,12 +24,14 @@ milter_warms_the_cache() {
 }
 
 milter_as_the_readme_has_it() {
-    # There is no systemd in here.
-    systemd-run() { setpriv --reuid=mtasts --regid=mtasts --clear-groups "${@:3}" & }
-    export -f systemd-run
-    is_changed=yes
-    follow_readme "## While mail comes in" >"$work/said" 2>&1 || wrong "it ends with $?: $(cat "$work/said")"
-    await_port 8891
+    use_the_milter_of_the_readme
+    local unit=/etc/systemd/system/mtasts-warm.service user line
+    user=$(sed -n 's/^User=//p' $unit) line=$(sed -n 's/^ExecStart=//p' $unit)
+    holds "it is started" grep -qx "enable --now mtasts-warm.service" "$work/systemctl"
+    # shellcheck disable=SC2086 # words they are
+    setpriv --reuid="$user" --regid="$user" --clear-groups $line 2>"$work/milter.err" &
+    milter=$!
+    await_port 8463
     policy enforce "mx.$d"
     mx 10 mx
     load_scene
@@ -40,8 +42,7 @@ milter_as_the_readme_has_it() {
     settled
     delivered_to mx
     over_verified_tls mx
-    pkill -x mtasts-warm || wrong "the milter has ended"
-    rm -f /usr/local/sbin/mtasts-warm
+    end_milter
 }
 
 milter_refuses_nobody() {
@@ -62,9 +63,24 @@ milter_refuses_nobody() {
 }
 
 milter_that_has_ended_refuses_nobody() {
-    main smtpd_milters=inet:127.0.0.1:8891 milter_default_action=accept defer_transports=smtp
+    main defer_transports=smtp
+    use_the_milter_of_the_readme
     submit "u@$d"
     accepted 1
+}
+
+# Who signs or filters may want that nothing passes without.
+another_milter_that_has_ended_refuses_as_before() {
+    main smtpd_milters=inet:127.0.0.1:8891 milter_default_action=tempfail
+    use_the_milter_of_the_readme
+    submit "u@$d"
+    holds "nothing passes: $(cat "$work/replies")" grep -q '^451 4.7.1 Service unavailable' "$work/replies"
+    not_logged ' to=<'
+}
+
+use_the_milter_of_the_readme() { # which systemd does not start in here
+    is_changed=yes
+    follow_readme "## While mail comes in" >"$work/said" 2>&1 || wrong "it ends with $?: $(cat "$work/said")"
 }
 
 # Built as its Makefile says, against what `make install` puts there.
@@ -101,8 +117,11 @@ submit() { # RECIPIENT...
         printf '%s\r\n' "$line" >&7
         reply
     done < <(printf '%s\n' "EHLO client.test" "MAIL FROM:<>" && printf 'RCPT TO:<%s>\n' "$@" && echo DATA)
-    printf '%s\r\n' "Subject: $name" '' Hello. . >&7
-    reply
+    # Who writes on when it is refused is hung up on.
+    if grep -q '^354 ' "$work/replies"; then
+        printf '%s\r\n' "Subject: $name" '' Hello. . >&7
+        reply
+    fi
     exec 7>&-
 }
 

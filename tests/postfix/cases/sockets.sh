@@ -3,8 +3,8 @@
 
 socket_within_the_queue_directory() {
     follow_readme "## A Unix socket" >"$work/said" 2>&1 || wrong "it ends with $?: $(cat "$work/said")"
-    classic || main "smtp_tls_policy_maps=$(postconf -h smtp_tls_policy_maps)-tlsrpt"
     is_changed=yes
+    holds "the table stays" [ "$(postconf -h smtp_tls_policy_maps)" = "socketmap:unix:mtasts/socketmap:${map##*:}" ]
     enforced_by_this_way
 }
 
