@@ -9,6 +9,7 @@ the_commands_of_the_readme_enforce_and_undo() {
     mx 10 mx starttls=absent
     load_scene
     use_the_lines_of_the_readme >"$work/said" 2>&1 || wrong "they end with $?: $(cat "$work/said")"
+    main_cf_has_what_is_shown
     holds "the service listens there" grep -qx 'ListenStream=127.0.0.1:5461' /usr/local/lib/systemd/system/mtasts-socketmap.socket
     grep -qx "enable --now mtasts-socketmap.socket" "$work/systemctl" || wrong "systemd was told $(cat "$work/systemctl")"
     follow_readme "### 4. Postfix takes it over" >"$work/said" 2>&1 || wrong "it ends with $?: $(cat "$work/said")"
@@ -107,6 +108,16 @@ enforced_without_tls_for_others() {
 undo_everything() { # systemctl stops nothing in here
     stop_server
     follow_readme "## Undo everything" >"$work/said" 2>&1 || wrong "it ends with $?: $(cat "$work/said")"
+}
+
+main_cf_has_what_is_shown() {
+    local line lines
+    mapfile -t lines < <(awk '/^#### Postfix 3.10.5/ { here = 1 } /^### 4/ { here = 0 } /^```/ { shows = here && !shows; next } shows' "$readme")
+    [ "${#lines[@]}" = 2 ] || wrong "the README shows ${#lines[@]} lines of main.cf"
+    for line in "${lines[@]}"; do
+        classic || line=${line/%:postfix/:postfix-tlsrpt}
+        postconf -n | grep -Fxq "$line" || wrong "main.cf has no line '$line'"
+    done
 }
 
 put_back() { # what undoing took away
