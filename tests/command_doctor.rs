@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, Weak};
 use tempfile::TempDir;
 
 const EXIM: &str = "/usr/sbin/exim4";
@@ -59,9 +59,11 @@ struct Installed {
 }
 
 impl Installed {
-    fn here() -> &'static Self {
-        static HERE: OnceLock<Installed> = OnceLock::new();
-        HERE.get_or_init(|| {
+    /// One for all tests, gone with the last of them.
+    fn here() -> Arc<Self> {
+        static HERE: Mutex<Weak<Installed>> = Mutex::new(Weak::new());
+        let mut here = HERE.lock().unwrap();
+        let installed = here.upgrade().unwrap_or_else(|| {
             let directory = directory();
             let profile = Path::new(env!("CARGO_BIN_EXE_mtasts")).parent().unwrap();
             let built = [profile.join("deps/libmtasts.so"), profile.join("libmtasts.so")];
@@ -72,8 +74,10 @@ impl Installed {
                 fs::copy(from, directory.path().join(name)).unwrap();
                 fs::set_permissions(directory.path().join(name), Permissions::from_mode(0o755)).unwrap();
             }
-            Self { directory }
-        })
+            Arc::new(Self { directory })
+        });
+        *here = Arc::downgrade(&installed);
+        installed
     }
 
     fn library(&self) -> PathBuf {
@@ -87,6 +91,7 @@ impl Installed {
 
 /// A machine with nothing wrong, on which things can be broken.
 struct Machine {
+    installed: Arc<Installed>,
     world: World,
     place: TempDir,
 }
@@ -135,7 +140,7 @@ impl Machine {
         let world = World::start();
         world.publish("good.test", "a1", policy_body("enforce", &["mx.good.test"], 604_800));
         let place = directory();
-        let machine = Self { world, place };
+        let machine = Self { installed: Installed::here(), world, place };
         fs::copy(machine.world.ca_file(), machine.at("ca.pem")).unwrap();
         fs::set_permissions(machine.at("ca.pem"), Permissions::from_mode(0o644)).unwrap();
         machine.configure("");
@@ -165,7 +170,7 @@ impl Machine {
 
     /// The command with the options that lead it to this machine.
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(Installed::here().command());
+        let mut command = Command::new(self.installed.command());
         command.args(arguments).env_remove("MTASTS_CONFIG").arg("--config").arg(self.at("mtasts.toml"));
         command.arg("--cache").arg(self.at("cache/cache.db")).arg("--ca-file").arg(self.at("ca.pem"));
         command.args(["--nameserver", &self.world.dns_addr().to_string()]);

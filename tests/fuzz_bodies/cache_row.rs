@@ -10,7 +10,6 @@ use mtasts::time::{Clock, UnixTime};
 use rusqlite::Connection;
 use rusqlite::types::Value;
 use std::sync::{LazyLock, Mutex};
-use tempfile::TempDir;
 
 const NOW: i64 = 1_800_000_000;
 const POLICY: &[u8] = b"version: STSv1\nmode: enforce\nmx: mx.example.test\nmax_age: 86400\n";
@@ -26,7 +25,6 @@ impl Clock for Stopped {
 struct Stage {
     settings: Settings,
     writer: Connection,
-    _directory: TempDir,
 }
 
 /// A file that libmtasts has made, and a second connection to it.
@@ -41,7 +39,8 @@ static STAGE: LazyLock<Mutex<Stage>> = LazyLock::new(|| {
     Context::with_settings(settings.clone()).query(b"example.test", Effort::CacheOnly, None);
     let _alone = super::alone_with_sqlite();
     let writer = Connection::open(&settings.cache).unwrap();
-    Mutex::new(Stage { settings, writer, _directory: directory })
+    super::keep_until_exit(directory);
+    Mutex::new(Stage { settings, writer })
 });
 
 /// A value of any type. `usual` stands for what the library would write there.

@@ -7,14 +7,13 @@ use mtasts::exim::{mtasts_exim, mtasts_exim_mode};
 use std::ffi::{CStr, CString, c_int, c_uchar};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::sync::LazyLock;
-use tempfile::TempDir;
 
 const PATTERNS: &CStr = c"*.pinned.test:mx.other.test";
 /// A user that the machine does not know.
 const SOMEBODY: u32 = 54_321;
 
 /// Under root a child answers that has become the owner of the cache.
-static CONFIGURATION: LazyLock<(TempDir, Responder)> = LazyLock::new(|| {
+static CONFIGURATION: LazyLock<Responder> = LazyLock::new(|| {
     let directory = tempfile::tempdir().unwrap();
     let resolver = Responder::start();
     let cache = directory.path().join("cache");
@@ -34,7 +33,8 @@ static CONFIGURATION: LazyLock<(TempDir, Responder)> = LazyLock::new(|| {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
     // SAFETY: every target of this process begins here, before anything reads the environment.
     unsafe { std::env::set_var("MTASTS_CONFIG", path) };
-    (directory, resolver)
+    super::keep_until_exit(directory);
+    resolver
 });
 
 /// Sees to it that the context of the process works by a configuration of ours.

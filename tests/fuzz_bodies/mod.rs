@@ -27,6 +27,26 @@ pub fn alone_with_sqlite() -> std::sync::MutexGuard<'static, ()> {
     OWN_SQLITE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
+unsafe extern "C" {
+    fn atexit(function: extern "C" fn()) -> i32;
+}
+
+/// What has to last as long as the process and no longer.
+static LASTING: std::sync::Mutex<Vec<tempfile::TempDir>> = std::sync::Mutex::new(Vec::new());
+
+extern "C" fn tidy() {
+    if let Ok(mut lasting) = LASTING.lock() {
+        lasting.clear();
+    }
+}
+
+/// Keeps a directory for a static, which is never dropped itself.
+pub fn keep_until_exit(directory: tempfile::TempDir) {
+    // SAFETY: a function of this program that takes nothing.
+    unsafe { atexit(tidy) };
+    LASTING.lock().unwrap().push(directory);
+}
+
 /// What takes any bytes.
 pub type Body = fn(&[u8]);
 
