@@ -33,6 +33,7 @@
 #   holds WHAT COMMAND...       any command that must succeed
 #   follow_all_steps N          runs the N steps of the README, `### N. TITLE`, with `after_step TITLE` of the mail server
 #   said_what_is_shown TITLE N  the last one has said the N lines that the README shows below it
+#   first_fails_second_is_good WORD  the first of two listed hosts is as a receiver's WORD says, and the second gets the mail
 #   readme_line PATTERN         the line of the README that it fits; as_pattern LINE: what fits it here
 
 declare -A at full
@@ -236,6 +237,16 @@ tlsa() { # LABEL HEX|leaf [USAGE SELECTOR MATCHING]
 signed() {
     local name
     for name; do world authentic "$name"; done
+}
+
+first_fails_second_is_good() { # WORD-OF-RECEIVER
+    policy enforce "mx.$d,bad.$d"
+    mx 10 bad "$1"
+    mx 20 mx
+    send
+    delivered_to mx
+    over_verified_tls mx
+    connections bad 1
 }
 
 readme_line() { grep -m 1 -e "$1" "$readme"; }

@@ -28,15 +28,6 @@ enforce_and_a_missing_intermediate_defers() { untrusted no-intermediate; }
 enforce_and_an_expired_intermediate_defers() { untrusted expired-intermediate; }
 enforce_and_a_certificate_signed_by_another_server_defers() { untrusted signed-by-server; }
 
-first_fails_second_is_good() { # WORD-OF-RECEIVER
-    policy enforce "*.$d"
-    mx 10 bad "$1"
-    mx 20 mx
-    send
-    delivered_to mx
-    over_verified_tls mx
-    connections bad 1
-}
 enforce_and_a_first_mx_that_refuses_starttls_goes_to_the_second() { first_fails_second_is_good starttls=refused; }
 enforce_and_a_first_mx_that_breaks_the_handshake_goes_to_the_second() { first_fails_second_is_good starttls=broken; }
 enforce_and_a_first_mx_of_another_name_goes_to_the_second() { first_fails_second_is_good certificate=wrong-name; }

@@ -65,15 +65,6 @@ enforce_and_a_wildcard_certificate_defers_before_8_18_2() {
     fi
 }
 
-first_fails_second_is_good() { # WORD-OF-RECEIVER
-    policy enforce "mx.$d,bad.$d"
-    mx 10 bad "$1"
-    mx 20 mx
-    send
-    delivered_to mx
-    over_verified_tls mx
-    connections bad 1
-}
 enforce_and_a_first_mx_without_starttls_goes_to_the_second() { first_fails_second_is_good starttls=absent; }
 enforce_and_a_first_mx_with_an_expired_certificate_goes_to_the_second() { first_fails_second_is_good certificate=expired; }
 
