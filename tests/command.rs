@@ -28,9 +28,7 @@ impl Stage {
     fn new() -> Self {
         let world = World::start();
         let cache = world.make_cache();
-        world.publish("good.test", "a1", policy_body("enforce", &["mx.good.test", "*.good.test"], 604_800));
-        world.publish("testing.test", "a1", policy_body("testing", &["mx.testing.test"], 604_800));
-        world.publish("none.test", "a1", policy_body("none", &[], 604_800));
+        world.publish_modes();
         world.publish("malformed.test", "a1", "version: STSv1\r\nmode: Enforce\r\n");
         world.publish("wrong.test", "a1", policy_body("enforce", &["mx.wrong.test"], 604_800));
         let body = policy_body("enforce", &["mx.wrong.test"], 604_800).into_bytes();

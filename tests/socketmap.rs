@@ -57,9 +57,7 @@ impl Stage {
     fn new() -> Self {
         let world = World::start();
         let cache = world.make_cache();
-        world.publish("good.test", "a1", policy_body("enforce", &["mx.good.test", "*.good.test"], 604_800));
-        world.publish("testing.test", "a1", policy_body("testing", &["mx.testing.test"], 604_800));
-        world.publish("none.test", "a1", policy_body("none", &[], 604_800));
+        world.publish_modes();
         let stage = Self { world, cache };
         stage.configure("");
         stage

@@ -43,6 +43,19 @@ pub use zone::{Answer, DEFAULT_NEGATIVE_TTL, DEFAULT_TTL, Record};
 /// A user that the machine does not know, and its group: who delivers mail where a test runs as root.
 pub const MAIL: u32 = 54_321;
 
+/// Whether a task has become [`MAIL`] for good, by its status in /proc: each of its users and groups, and no capability.
+pub fn is_mail_for_good(status: &str) -> bool {
+    let four = [MAIL; 4].map(|id| id.to_string()).join("\t");
+    let wanted =
+        [("Uid:", &*four), ("Gid:", &four), ("Groups:", ""), ("CapPrm:", NO_CAPABILITY), ("CapEff:", NO_CAPABILITY)];
+    wanted.iter().all(|(name, value)| {
+        let found = status.lines().find_map(|line| line.strip_prefix(name));
+        found.is_some_and(|found| found.trim() == *value)
+    })
+}
+
+const NO_CAPABILITY: &str = "0000000000000000";
+
 /// The servers and the CA. Dropping it stops them and, unless the directory was given, removes their files.
 pub struct World {
     dns: dns::DnsServer,
@@ -248,6 +261,14 @@ impl World {
         self.txt(&format!("_mta-sts.{domain}"), &format!("v=STSv1; id={id};"));
         self.address(&format!("mta-sts.{domain}"), serve::reachable(self.https_addr()).ip());
         self.site(&format!("mta-sts.{domain}"), Site::new(Certificate::Good, Response::Policy(body.into())));
+    }
+
+    /// Publishes a policy of each mode: good.test enforces, and testing.test and none.test are what their names say.
+    pub fn publish_modes(&self) {
+        let week = 604_800;
+        self.publish("good.test", "a1", policy_body("enforce", &["mx.good.test", "*.good.test"], week));
+        self.publish("testing.test", "a1", policy_body("testing", &["mx.testing.test"], week));
+        self.publish("none.test", "a1", policy_body("none", &[], week));
     }
 
     /// Starts an SMTP receiver and says where it listens (port 0 lets the kernel choose), or changes the one that
